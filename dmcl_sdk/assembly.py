@@ -1,0 +1,407 @@
+"""From frame curves to a verdict: which faces could be judged, their spans, and what all of it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import numpy.typing as npt
+
+from dmcl_sdk.judging import JudgedRun, Sighting
+from dmcl_sdk.localization import SpanRule, find_spans
+from dmcl_sdk.network import ModelSpec
+from dmcl_sdk.segment import Segment, covered_s, merge
+from dmcl_sdk.verdict import (
+    Asset,
+    Box,
+    Keyframe,
+    Label,
+    Modalities,
+    Quality,
+    Reason,
+    ReasonCode,
+    Span,
+    Status,
+    Summary,
+    Track,
+    Verdict,
+)
+
+Floats = npt.NDArray[np.float64]
+
+POOLING_WINDOW_S = 4.0
+"""A face's logit is the worst window's: a short forgery in a long video is not averaged away."""
+_MOST_KEYFRAMES = 100
+_KEYFRAME_STEP_S = 0.5
+_CONFLICT = 0.5  # streams that differ by this much are worth a word
+
+
+@dataclass(frozen=True, slots=True)
+class JudgementRule:
+    """Which frames of a face are good enough to be judged, and how many it takes.
+
+    Attributes:
+        min_face_px: width of the face in pixels of the displayed frame.
+        min_sharpness: of the crop, 0..1.
+        min_brightness: of the face, 0..1.
+        max_yaw: turn of the head, 0..1; beyond it one half of the face is hidden.
+        min_visible: share of the crop inside the frame.
+        min_judged_s: less judged time than this is too short to say anything.
+        min_coverage: a face that was judged for a smaller share of its time is never called genuine.
+    """
+
+    min_face_px: float = 32.0
+    min_sharpness: float = 0.05
+    min_brightness: float = 0.06
+    max_yaw: float = 0.85
+    min_visible: float = 0.7
+    min_judged_s: float = 0.5
+    min_coverage: float = 0.5
+
+    def __post_init__(self) -> None:
+        shares = (self.min_sharpness, self.min_brightness, self.max_yaw, self.min_visible, self.min_coverage)
+        if not all(0 <= share <= 1 for share in shares) or min(self.min_face_px, self.min_judged_s) < 0:
+            raise ValueError(f"shares lie in 0..1 and sizes and times are not negative, got {self}")
+
+
+def assemble(
+    asset: Asset,
+    runs: Sequence[JudgedRun],
+    reasons: Sequence[Reason],
+    *,
+    spec: ModelSpec,
+    rule: SpanRule,
+    judgement: JudgementRule,
+) -> Verdict:
+    """The verdict on a video, but for who judged it and how long that took.
+
+    Args:
+        asset: the video.
+        runs: every finished run, in any order.
+        reasons: what is to be said of the file itself.
+        spec: calibration and thresholds.
+        rule: how curves become spans.
+        judgement: which frames count.
+    """
+    faces = [_Face(curve, spec, judgement) for curve in face_curves(runs)]
+    spans: list[Span] = []
+    for face in faces:
+        spans += face.spans(rule, first_id=len(spans))
+    summary = _summary(faces, spans, asset)
+    why = [*reasons, *(reason for face in faces for reason in face.reasons())]
+    status, label, more = _status(faces, summary, spec, judgement)
+    why += more + [reason for span in spans for reason in _findings(span)]
+    return Verdict(
+        status=status,
+        asset=asset.model_copy(update={"quality": _quality(faces)}),
+        reasons=tuple(why),
+        summary=summary.model_copy(update={"label": label}),
+        tracks=tuple(face.track for face in faces),
+        spans=tuple(spans),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceCurve:
+    """All that was seen of one face.
+
+    Attributes:
+        track_id: which face.
+        sightings: N, in order of time.
+        logits: (N, 3), the fused, RGB and flow logit of every frame; NaN where there is none.
+        times: (N, 2), start and end of every frame in seconds.
+    """
+
+    track_id: int
+    sightings: list[Sighting]
+    logits: Floats
+    times: Floats
+
+    def over_time(self, values: Floats) -> tuple[Floats, Floats]:
+        """One value a frame, (N,), as a curve for `localization`: (M,) values and M + 1 edges in seconds.
+
+        Time in which the face was not seen is NaN.
+        """
+        cells, edges_s = _with_gaps(self.times)
+        return np.where(cells >= 0, values[cells], np.nan), edges_s
+
+
+def face_curves(runs: Sequence[JudgedRun]) -> list[FaceCurve]:
+    """Every face's runs joined, in order of its number."""
+    ordered = sorted(runs, key=lambda run: (run.track_id, run.sightings[0].start_s))
+    return [_joined(track_id, list(group)) for track_id, group in groupby(ordered, lambda run: run.track_id)]
+
+
+def _joined(track_id: int, runs: list[JudgedRun]) -> FaceCurve:
+    sightings = [sighting for run in runs for sighting in run.sightings]
+    logits = [
+        np.full((len(run.sightings), 3), np.nan) if run.logits is None else run.logits.astype(np.float64)
+        for run in runs
+    ]
+    times = np.array([[sighting.start_s, sighting.end_s] for sighting in sightings])
+    return FaceCurve(track_id, sightings, np.concatenate(logits), times)
+
+
+def pool(logits: Floats, starts_s: Floats, sharpness: float, window_s: float = POOLING_WINDOW_S) -> float:
+    """A face's logit from its judged frames': LogSumExp within a window, the highest of all windows.
+
+    Args:
+        logits: (N,), N >= 1.
+        starts_s: (N,) ascending; windows begin at every half window of the time since the first.
+        sharpness: 0 would be the mean, infinity the maximum.
+        window_s: length of a window.
+    """
+    since = starts_s - starts_s[0]
+    count = max(1, int(np.ceil(2 * since[-1] / window_s)) - 1)
+    begin = np.arange(count) * window_s / 2
+    first = np.searchsorted(since, begin)
+    end = np.searchsorted(since, begin + window_s)
+    end[-1] = len(since)
+    peak = logits.max()
+    sums = np.concatenate([[0.0], np.cumsum(np.exp(sharpness * (logits - peak)))])
+    kept = end - first >= min(len(since), 8)  # a window that is mostly gap would decide by a frame or two
+    if not kept.any():
+        first, end, kept = np.array([0]), np.array([len(since)]), np.array([True])
+    means = (sums[end] - sums[first])[kept] / (end - first)[kept]
+    return float(peak + np.log(np.maximum(means, 1e-300)).max() / sharpness)
+
+
+class _Face:
+    """One track: its frames in order of time, what was judged, and what came of it."""
+
+    def __init__(self, curve: FaceCurve, spec: ModelSpec, judgement: JudgementRule) -> None:
+        self.curve, self.spec, self.judgement = curve, spec, judgement
+        self.sightings, self.times, logits = curve.sightings, curve.times, curve.logits.copy()
+        self.failed = {code: bad for code, _, bad in self._checks()}
+        logits[np.any(list(self.failed.values()), axis=0)] = np.nan
+        self.logits = logits
+        self.judged = ~np.isnan(logits[:, 0])
+        self.judged_s = float((self.times[:, 1] - self.times[:, 0])[self.judged].sum())
+        self.track = self._track(curve.track_id)
+
+    @property
+    def seen_s(self) -> float:
+        """Time in which the face was seen."""
+        return float((self.times[:, 1] - self.times[:, 0]).sum())
+
+    def judged_segments(self) -> list[Segment]:
+        """The judged time."""
+        return merge((Segment(a, b) for a, b in self.times[self.judged]), max_gap_s=1e-6)
+
+    def _checks(self) -> list[tuple[ReasonCode, str, npt.NDArray[np.bool_]]]:
+        """What can be wrong with a frame: code, words, and where it is."""
+        rule, of = self.judgement, self._measure
+        return [
+            (
+                "face_too_small",
+                f"the face is narrower than {rule.min_face_px:g} px",
+                of("face_px") < rule.min_face_px,
+            ),
+            ("face_too_blurred", "the face is too blurred", of("sharpness") < rule.min_sharpness),
+            ("too_dark", "the face is too dark", of("brightness") < rule.min_brightness),
+            ("face_in_profile", "the head is turned too far", np.abs(of("yaw")) > rule.max_yaw),
+            ("face_partly_visible", "the face reaches out of the picture", of("visible") < rule.min_visible),
+        ]
+
+    def _measure(self, name: str) -> Floats:
+        return np.array([getattr(sighting, name) for sighting in self.sightings], np.float64)
+
+    def _track(self, track_id: int) -> Track:
+        spec, times = self.spec, self.times
+        start_ms, end_ms = round(times[0, 0] * 1000), round(times[-1, 1] * 1000)
+        base = Track(
+            track_id=track_id,
+            start_ms=start_ms,
+            end_ms=max(end_ms, start_ms + 1),
+            judged_ms=round(self.judged_s * 1000),
+            keyframes=self._keyframes(),
+        )
+        if self.judged_s < self.judgement.min_judged_s:
+            return base
+        raw = pool(self.logits[self.judged, 0], times[self.judged, 0], spec.pooling_sharpness)
+        probability = spec.calibration.probability(raw)
+        return base.model_copy(
+            update={
+                "label": spec.abstention.label(probability),
+                "probability": probability,
+                "interval": spec.calibration.interval(raw),
+                "score_raw": raw,
+            }
+        )
+
+    def _keyframes(self) -> tuple[Keyframe, ...]:
+        step_s = max(_KEYFRAME_STEP_S, (self.times[-1, 1] - self.times[0, 0]) / _MOST_KEYFRAMES)
+        frames, due_s = [], -np.inf
+        for sighting in self.sightings:
+            if sighting.start_s >= due_s:
+                frames.append(Keyframe(t_ms=round(sighting.start_s * 1000), box=_box(sighting)))
+                due_s = sighting.start_s + step_s
+        return tuple(frames)
+
+    def spans(self, rule: SpanRule, *, first_id: int) -> list[Span]:
+        """The stretches that stand out; none in a face that was cleared or not judged."""
+        if self.track.label not in ("manipulated", "uncertain"):
+            return []
+        scores = self.spec.frame_calibration.probability(self.logits[:, 0])
+        curve, edges_s = self.curve.over_time(scores)
+        found = find_spans(curve, edges_s, rule)
+        if not found and self.track.label == "manipulated":
+            # the face stands out as a whole, and no stretch of it reaches the onset: the highest one is shown
+            onset = min(rule.onset, float(np.nanmax(curve)))
+            lower = SpanRule(onset, min(rule.offset, 0.8 * onset), 0.0, rule.max_gap_s)
+            found = find_spans(curve, edges_s, lower)
+        return [self._span(segment, first_id + number) for number, segment in enumerate(found)]
+
+    def _span(self, segment: Segment, span_id: int) -> Span:
+        starts = self.times[:, 0]
+        inside = np.flatnonzero((starts >= segment.start_s) & (starts < segment.end_s))
+        judged = inside[self.judged[inside]]
+        peak = judged[int(np.argmax(self.logits[judged, 0]))]
+        rgb = self.spec.rgb_calibration.probability(_top_half(self.logits[judged, 1]))
+        flow = self.spec.flow_calibration.probability(_top_half(self.logits[judged, 2]))
+        label: Label = "manipulated" if self.track.label == "manipulated" else "uncertain"
+        return Span(
+            span_id=span_id,
+            track_id=self.track.track_id,
+            start_ms=round(segment.start_s * 1000),
+            end_ms=max(round(segment.end_s * 1000), round(segment.start_s * 1000) + 1),
+            start_frame=self.sightings[inside[0]].frame_index,
+            end_frame=self.sightings[inside[-1]].frame_index + 1,
+            peak_ms=round(self.sightings[peak].start_s * 1000),
+            label=label,
+            score_raw=float(self.logits[peak, 0]),
+            probability=segment.score,
+            modalities=Modalities(rgb=rgb, flow=flow, disagreement=abs(rgb - flow)),
+            box_at_peak=_box(self.sightings[peak]),
+            media_fragment=f"#t={segment.start_s:.3f},{segment.end_s:.3f}",
+        )
+
+    def reasons(self) -> list[Reason]:
+        """Why parts of this face, or all of it, were not judged."""
+        track, found = self.track, []
+        for code, words, bad in self._checks():
+            if bad.mean() >= 0.2 or (bad.any() and track.label is None):
+                found.append(self._reason(code, f"{words} in {_percent(bad.mean())} of its frames", bad))
+        if track.label is None and not found:
+            message = f"{self.judged_s:.1f} s could be judged, {self.judgement.min_judged_s:g} s are needed"
+            found.append(self._reason("too_short", message, np.ones(len(self.sightings), np.bool_)))
+        return found
+
+    def _reason(self, code: ReasonCode, message: str, where: npt.NDArray[np.bool_]) -> Reason:
+        at = np.flatnonzero(where)
+        start_ms, end_ms = (round(t * 1000) for t in (self.times[at[0], 0], self.times[at[-1], 1]))
+        text = f"face {self.track.track_id}: {message}"
+        return Reason(code=code, message=text, track_id=self.track.track_id, start_ms=start_ms, end_ms=end_ms)
+
+
+def _with_gaps(times: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
+    """Cells over unbroken edges: the sighting that fills each cell, -1 where the face was not seen."""
+    cells, edges = [0], [times[0, 0]]
+    for n in range(1, len(times)):
+        if times[n, 0] - times[n - 1, 1] > 1e-6:
+            edges.append(times[n - 1, 1])
+            cells.append(-1)
+        edges.append(times[n, 0])
+        cells.append(n)
+    return np.array(cells), np.array([*edges, times[-1, 1]])
+
+
+def _top_half(logits: Floats) -> float:
+    return float(np.sort(logits)[len(logits) // 2 :].mean())
+
+
+def _summary(faces: list[_Face], spans: list[Span], asset: Asset) -> Summary:
+    """The worst face speaks for the video."""
+    judged = [face for face in faces if face.track.probability is not None]
+    scanned_s = covered_s(segment for face in judged for segment in face.judged_segments())
+    duration_s = (asset.duration_ms or 0) / 1000
+    flagged = [Segment(s.start_ms / 1000, s.end_ms / 1000) for s in spans if s.label == "manipulated"]
+    summary = Summary(
+        flagged_ms=round(covered_s(flagged) * 1000),
+        scanned_ms=round(scanned_s * 1000),
+        coverage=min(1.0, scanned_s / duration_s) if duration_s > 0 else 0.0,
+        faces=len(faces),
+    )
+    if not judged:
+        return summary
+    worst = max(judged, key=lambda face: face.track.probability or 0.0).track
+    of_worst = [span for span in spans if span.track_id == worst.track_id]
+    return summary.model_copy(
+        update={
+            "probability": worst.probability,
+            "interval": worst.interval,
+            "worst_track_id": worst.track_id,
+            "worst_span_id": max(of_worst, key=lambda span: span.probability).span_id if of_worst else None,
+        }
+    )
+
+
+def _status(
+    faces: list[_Face], summary: Summary, spec: ModelSpec, judgement: JudgementRule
+) -> tuple[Status, Label | None, list[Reason]]:
+    """What the verdict is called, and why it is withheld if it is."""
+    if not faces:
+        return "not_applicable", None, [Reason(code="no_face", message="no face was found")]
+    if summary.probability is None:
+        return "abstained", None, []
+    label = spec.abstention.label(summary.probability)
+    if label == "uncertain":
+        low, high = spec.abstention.not_manipulated_below, spec.abstention.manipulated_above
+        message = (
+            f"{_percent(summary.probability)} lies between {_percent(low)} and {_percent(high)}, "
+            "where no label is given"
+        )
+        return "abstained", label, [Reason(code="near_threshold", message=message)]
+    seen_s, judged_s = (sum(times) for times in zip(*((f.seen_s, f.judged_s) for f in faces), strict=True))
+    if label == "not_manipulated" and judged_s < judgement.min_coverage * seen_s:
+        message = f"only {_percent(judged_s / seen_s)} of the time that faces were seen could be judged"
+        return "abstained", "uncertain", [Reason(code="low_coverage", message=message)]
+    return "scored", label, []
+
+
+def _findings(span: Span) -> list[Reason]:
+    """A span in words: which stream saw what."""
+    where = {"track_id": span.track_id, "start_ms": span.start_ms, "end_ms": span.end_ms}
+    rgb, flow = span.modalities.rgb, span.modalities.flow
+    stretch = f"face {span.track_id}, {span.start_ms / 1000:.2f}-{span.end_ms / 1000:.2f} s"
+    found = []
+    if rgb >= flow or rgb >= _CONFLICT:
+        found.append(
+            Reason(
+                code="appearance_anomaly",
+                message=f"{stretch}: its picture stands out ({_percent(rgb)})",
+                **where,
+            )
+        )
+    if flow > rgb or flow >= _CONFLICT:
+        found.append(
+            Reason(
+                code="motion_anomaly", message=f"{stretch}: its motion stands out ({_percent(flow)})", **where
+            )
+        )
+    if span.modalities.disagreement >= _CONFLICT:
+        message = f"{stretch}: picture ({_percent(rgb)}) and motion ({_percent(flow)}) disagree"
+        found.append(Reason(code="modality_conflict", message=message, **where))
+    return found
+
+
+def _quality(faces: list[_Face]) -> Quality | None:
+    sightings = [sighting for face in faces for sighting in face.sightings]
+    if not sightings:
+        return None
+    medians = {
+        name: round(float(np.median([getattr(s, name) for s in sightings])), 4)
+        for name in ("face_px", "sharpness", "brightness")
+    }
+    return Quality(**medians)
+
+
+def _box(sighting: Sighting) -> Box:
+    left, top, width, height = (round(edge, 5) for edge in sighting.box)
+    return Box(left=left, top=top, width=max(width, 1e-5), height=max(height, 1e-5))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

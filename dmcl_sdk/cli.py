@@ -1,0 +1,282 @@
+"""`dmcl ...`: a thin face on the SDK.
+
+Exit statuses: 0 every file has a verdict (also abstained and not applicable); 1 `--fail-on` matched, or a
+check failed; 2 bad usage or a wrong installation; 3 some file was not a video; 70 a bug; 130 stopped by
+Ctrl-C; 141 the reader of the output went away.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import EntryPoint, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+
+import typer
+
+from dmcl_sdk.errors import DeploymentError, VideoError
+from dmcl_sdk.plugins import command_entry_points, origin, run_command
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from dmcl_sdk.verdict import Verdict
+
+MATCHED, DEPLOYMENT, NOT_A_VIDEO, BUG, STOPPED, PIPE_CLOSED = 1, 2, 3, 70, 130, 141
+
+Device = Literal["auto", "cpu", "cuda", "openvino"]
+FailOn = Literal["manipulated", "uncertain"]
+OnProgress = Callable[[float, float | None], None]
+
+app = typer.Typer(
+    name="dmcl",
+    help="Finds manipulated faces in video: who, from when to when, how sure, and why.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # main() has a status and a plain traceback for a bug
+)
+models_app = typer.Typer(help="The model files that ship.", no_args_is_help=True)
+schema_app = typer.Typer(help="The formats that are written.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+app.add_typer(schema_app, name="schema")
+
+
+class Scorer(Protocol):
+    """What `dmcl score` needs of a detector."""
+
+    def score(self, video: str, *, on_progress: OnProgress | None = None) -> Verdict:
+        """A verdict on one file; raises VideoError."""
+        ...
+
+
+def main() -> None:
+    """Entry point of the `dmcl` command."""
+    own = {"score", "doctor", "models", "schema"}
+    for entry in command_entry_points():
+        if entry.name not in own:
+            _hang_in(entry)
+    try:
+        app()
+    except DeploymentError as error:
+        _note(str(error))
+        sys.exit(DEPLOYMENT)
+    except Exception:  # noqa: BLE001 - Python's own status for a bug is 1, which means a finding here
+        traceback.print_exc()
+        sys.exit(BUG)
+
+
+def _hang_in(entry: EntryPoint) -> None:
+    # everything behind the name goes to the command as it stands, `--help` included
+    settings = {
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "allow_interspersed_args": False,
+        "help_option_names": [],
+    }
+
+    @app.command(entry.name, help=f"From {origin(entry)}.", context_settings=settings)
+    def forward(context: typer.Context) -> None:
+        run_command(entry, context.args, program="dmcl")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        _write(f"dmcl {version('dmcl-sdk')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def score(
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Videos, scored in this order.")],
+    *,
+    json: Annotated[bool, typer.Option("--json", help="One verdict a line on standard output.")] = False,
+    model: Annotated[Path | None, typer.Option(help="Model file; the one that ships if not given.")] = None,
+    device: Annotated[Device, typer.Option(help="Where the network runs.")] = "auto",
+    face_model: Annotated[Path | None, typer.Option(help="YuNet file; MTCNN if not given.")] = None,
+    fail_on: Annotated[
+        FailOn | None, typer.Option(help="Exit with 1 if a video is this or worse: uncertain < manipulated.")
+    ] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="Read only so many seconds of each video.")
+    ] = None,
+) -> None:
+    """Score videos: who was manipulated, from when to when, how sure, and why.
+
+    Exit status:
+    0 every file has a verdict;
+    1 --fail-on matched;
+    2 bad usage, or a wrong installation;
+    3 some file was not a video, and --fail-on did not match.
+    """
+    from dmcl_sdk.detector import Detector
+    from dmcl_sdk.video import VideoLimits
+
+    limits = VideoLimits() if max_seconds is None else VideoLimits(max_duration_s=max_seconds)
+    providers = None if device == "auto" else [device]
+    with Detector(model, providers=providers, face_model=face_model, limits=limits) as detector:
+        status = score_files(detector, files, json=json, fail_on=fail_on)
+    raise typer.Exit(status)
+
+
+def score_files(detector: Scorer, files: Sequence[str], *, json: bool, fail_on: FailOn | None) -> int:
+    """Show a verdict on each file, in order, and return the exit status."""
+    from dmcl_sdk.tables import verdict_table
+
+    labels, statuses, done = set(), set(), 0
+    try:
+        for name in files:
+            verdict = _verdict_on(detector, name, f"{done + 1}/{len(files)}")
+            if json:
+                _write(verdict.to_json() + "\n", encoding="utf-8")
+            else:
+                _show(verdict_table(verdict, name))
+            labels.add(verdict.summary.label)
+            statuses.add(verdict.status)
+            done += 1
+    except KeyboardInterrupt:
+        _note(f"stopped; {done} of {len(files)} scored")
+        return STOPPED
+    if fail_on and labels & {fail_on, "manipulated"}:
+        return MATCHED
+    return NOT_A_VIDEO if "failed" in statuses else 0
+
+
+def _verdict_on(detector: Scorer, name: str, position: str) -> Verdict:
+    from dmcl_sdk.detector import failed_verdict
+
+    try:
+        with _progress_bar(name, position) as on_progress:
+            return detector.score(name, on_progress=on_progress)
+    except VideoError as error:
+        return failed_verdict(error)
+
+
+@contextmanager
+def _progress_bar(name: str, position: str) -> Iterator[OnProgress | None]:
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from dmcl_sdk.tables import printable
+
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"{position} {printable(Path(name).name)}", total=None)
+        yield lambda seconds, total: bar.update(task, completed=seconds, total=total)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed and which provider really runs, and time each stage on a made clip.
+
+    Exit status:
+    0 videos can be scored;
+    1 something is wrong, and a line that says FAILED says what.
+    """
+    from rich.text import Text
+
+    from dmcl_sdk.doctor import examine
+
+    marks = {"ok": ("ok      ", "green"), "failed": ("FAILED  ", "bold red"), "absent": ("absent  ", "dim")}
+    healthy = True
+    for check in examine():
+        took = "" if check.seconds is None else f"  {check.seconds:.3f} s"
+        _show(Text.assemble(marks[check.state], f"{check.name:<18}", check.found, (took, "cyan")))
+        healthy = healthy and check.state != "failed"
+    raise typer.Exit(0 if healthy else 1)
+
+
+@models_app.command("list")
+def list_models() -> None:
+    """Name, version, size and digest of each model that ships."""
+    from dmcl_sdk.network import OnnxNetwork, default_model
+
+    for path in sorted(default_model().parent.glob("*.onnx")):
+        network = OnnxNetwork(path, ["cpu"])
+        size = f"{path.stat().st_size / 1e6:.1f} MB"
+        default = "default" if path == default_model() else ""
+        facts = network.spec.name, network.spec.version, size, network.sha256, str(path), default
+        _write("  ".join(facts).rstrip() + "\n")
+
+
+@models_app.command("verify")
+def verify_model(
+    model: Annotated[Path | None, typer.Argument(help="Model file; the one that ships if not given.")] = None,
+) -> None:
+    """Load a model, and compare its digest with the card that lies beside it.
+
+    Exit status:
+    0 it loads, and its card names it;
+    1 its card does not name it;
+    2 it does not load.
+    """
+    from dmcl_sdk.network import OnnxNetwork, default_model
+
+    path = default_model() if model is None else model
+    digest = OnnxNetwork(path, ["cpu"]).sha256
+    card = path.with_name("MODEL_CARD.md")
+    if card.exists() and digest in card.read_text(encoding="utf-8"):
+        _write(f"{path}: ok, {digest}\n")
+        return
+    _note(f"{path}: {digest} is not named by {card}")
+    raise typer.Exit(1)
+
+
+@models_app.command("card")
+def model_card() -> None:
+    """What the model that ships was trained on, what it was measured to do, and where it fails."""
+    from dmcl_sdk.network import default_model
+
+    _write(default_model().with_name("MODEL_CARD.md").read_text(encoding="utf-8"))
+
+
+@schema_app.command("verdict")
+def verdict_schema() -> None:
+    """JSON Schema 2020-12 of a verdict, `dmcl.verdict/1`."""
+    from dmcl_sdk.verdict import json_schema_text
+
+    _write(json_schema_text(), encoding="utf-8")
+
+
+def _show(what: RenderableType) -> None:
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    width = None if terminal else 120  # a file has no width; 80 columns would fold every reason
+    console = Console(force_terminal=terminal, width=width, markup=False, emoji=False, highlight=False)
+    with console.capture() as captured:
+        console.print(what)
+    text = captured.get()
+    _write(text if terminal else "".join(f"{line.rstrip()}\n" for line in text.splitlines()))
+
+
+def _write(text: str, *, encoding: str | None = None) -> None:
+    try:
+        sys.stdout.buffer.write(text.encode(encoding or sys.stdout.encoding, "backslashreplace"))
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        # Python flushes once more when it exits, and would complain about the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(PIPE_CLOSED) from None
+
+
+def _note(message: str) -> None:
+    from dmcl_sdk.tables import printable
+
+    typer.echo(f"dmcl: {printable(message)}", err=True)

@@ -1,0 +1,156 @@
+"""From crops to frame curves: chunks of runs through motion and network, in a fixed amount of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from dmcl_sdk.localization import stitch
+from dmcl_sdk.motion import MotionEstimator, half_luma
+from dmcl_sdk.network import Network
+from dmcl_sdk.tracking import FaceCrop, TrackerOutput
+
+CHUNK_FRAMES = 128
+OVERLAP_FRAMES = (
+    32  # the longest span twice: a frame in the middle of the overlap sees whole windows on both sides
+)
+LEAST_FRAMES = 16  # the longest span once
+_TAIL_FRAMES = 24
+
+Floats = npt.NDArray[np.float64]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What is kept of a crop once its picture has been judged; the fields are `FaceCrop`'s."""
+
+    frame_index: int
+    start_s: float
+    end_s: float
+    box: tuple[float, float, float, float]
+    face_px: float
+    sharpness: float
+    brightness: float
+    yaw: float
+    visible: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JudgedRun:
+    """A finished run.
+
+    Attributes:
+        track_id: whose face.
+        sightings: N, in order of time.
+        logits: (N, 3), the fused, RGB and flow logit of every frame; None where the run was too short.
+    """
+
+    track_id: int
+    sightings: list[Sighting]
+    logits: npt.NDArray[np.float32] | None
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Wall seconds by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def time(self, stage: str, work: Callable[[], T]) -> T:
+        """Do the work and add its time to a stage."""
+        start = perf_counter()
+        try:
+            return work()
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + perf_counter() - start
+
+
+class Judge:
+    """Takes what the tracker puts out and gives back finished runs.
+
+    Only the open runs' last chunk of crops is held, whatever the length of the video.
+    """
+
+    def __init__(self, network: Network, clock: Stopwatch) -> None:
+        self._network, self._clock = network, clock
+        self._motion = MotionEstimator(network.spec.motion)
+        self._open: dict[tuple[int, int], _OpenRun] = {}
+
+    def take(self, output: TrackerOutput) -> list[JudgedRun]:
+        """Add crops; returns the runs that they finished."""
+        for crop in output.crops:
+            key = (crop.track_id, crop.run)
+            run = self._open.get(key)
+            if run is None:
+                run = self._open[key] = _OpenRun(self._network, self._motion, self._clock)
+            run.add(crop)
+        return [self._open.pop(key).finish(key[0]) for key in output.closed if key in self._open]
+
+
+class _OpenRun:
+    """A run that still grows.
+
+    Crops and their motion wait until a chunk is full; then the network answers for it, and all but the overlap is
+    let go. Motion is taken once a frame, from grey pictures that outlive their chunk by the longest baseline.
+    """
+
+    def __init__(self, network: Network, motion: MotionEstimator, clock: Stopwatch) -> None:
+        self._network, self._motion, self._clock = network, motion, clock
+        self._crops: list[npt.NDArray[np.uint8]] = []
+        self._fields: list[npt.NDArray[np.int8]] = []
+        self._grey: list[npt.NDArray[np.uint8]] = []
+        self._fresh = 0  # crops whose motion has not been taken yet
+        self._first = 0  # the held crops' place in the run
+        self._answers: list[tuple[int, npt.NDArray[np.float32]]] = []
+        self._sightings: list[Sighting] = []
+
+    def add(self, crop: FaceCrop) -> None:
+        self._sightings.append(
+            Sighting(
+                crop.frame_index, crop.start_s, crop.end_s, crop.box, crop.face_px,
+                crop.sharpness, crop.brightness, crop.yaw, crop.visible,
+            )
+        )  # fmt: skip
+        self._crops.append(crop.image)
+        self._fresh += 1
+        if len(self._crops) == CHUNK_FRAMES:
+            self._answer(0, CHUNK_FRAMES)
+            self._let_go(CHUNK_FRAMES - OVERLAP_FRAMES)
+
+    def finish(self, track_id: int) -> JudgedRun:
+        """Answer for what is left, and join the chunks."""
+        held = len(self._crops)
+        whole = held - held % self._network.spec.frames_multiple
+        answered = self._answers[-1][0] + len(self._answers[-1][1]) if self._answers else 0
+        if answered < self._first + held and whole >= LEAST_FRAMES:
+            self._answer(0, whole)
+            if whole < held:  # the last few frames: a short chunk that ends with them
+                self._answer(held - min(_TAIL_FRAMES, whole), held)
+        logits = stitch(len(self._sightings), self._answers) if self._answers else None
+        return JudgedRun(track_id, self._sightings, logits)
+
+    def _answer(self, start: int, end: int) -> None:
+        """The network's logits for held crops [start, end)."""
+        if self._fresh:
+            self._clock.time("motion", self._take_motion)
+        rgb, motion = np.stack(self._crops[start:end])[None], np.stack(self._fields[start:end])[None]
+        curves = self._clock.time("network", lambda: self._network.run(rgb, motion))
+        logits = np.stack([curves.fused[0], curves.rgb[0], curves.flow[0]], -1)
+        self._answers.append((self._first + start, logits))
+
+    def _take_motion(self) -> None:
+        past = self._grey[-self._motion.spec.history :]
+        fresh = [half_luma(crop) for crop in self._crops[-self._fresh :]]
+        self._fields += list(self._motion.fields(np.stack(past + fresh), skip=len(past)))
+        self._grey = (past + fresh)[-self._motion.spec.history :]
+        self._fresh = 0
+
+    def _let_go(self, count: int) -> None:
+        del self._crops[:count], self._fields[:count]
+        self._first += count

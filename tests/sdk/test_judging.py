@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dmcl_sdk.judging import CHUNK_FRAMES, LEAST_FRAMES, Judge, JudgedRun, Stopwatch
+from dmcl_sdk.motion import motion_fields
+from dmcl_sdk.network import FrameCurves
+from dmcl_sdk.testing import ScriptedNetwork, scripted_spec
+from dmcl_sdk.tracking import FaceCrop, TrackerOutput
+
+SPEC = scripted_spec(size_px=32)
+
+
+def crop(index: int, image: npt.NDArray[np.uint8], track: int = 0) -> FaceCrop:
+    return FaceCrop(
+        track_id=track, run=0, frame_index=index, start_s=index / 25, end_s=(index + 1) / 25, image=image,
+        box=(0.1, 0.1, 0.5, 0.5), face_px=90.0, sharpness=0.5, brightness=0.5, yaw=0.0, visible=1.0, confidence=1.0,
+    )  # fmt: skip
+
+
+def numbered(frames: int) -> npt.NDArray[np.uint8]:
+    """Crops that carry their number in two corner pixels, over noise."""
+    crops = np.random.default_rng(0).integers(0, 256, (frames, 32, 32, 3), np.uint8)
+    crops[:, 0, 0, 0], crops[:, 0, 0, 1] = np.arange(frames) % 256, np.arange(frames) // 256
+    return crops
+
+
+def number(image: npt.NDArray[np.uint8]) -> int:
+    return int(image[0, 0, 0]) + 256 * int(image[0, 0, 1])
+
+
+class Watching(ScriptedNetwork):
+    """Answers with each crop's number, and keeps the motion it was given for it."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda image: (float(number(image)), 0.0, 1.0), SPEC)
+        object.__setattr__(self, "seen", {})
+        object.__setattr__(self, "lengths", [])
+
+    def run(self, rgb: npt.NDArray[np.uint8], motion: npt.NDArray[np.int8]) -> FrameCurves:
+        self.lengths.append(rgb.shape[1])  # type: ignore[attr-defined]
+        for image, fields in zip(rgb[0], motion[0], strict=True):
+            self.seen[number(image)] = fields  # type: ignore[attr-defined]
+        return super().run(rgb, motion)
+
+
+def judged(frames: int, network: ScriptedNetwork) -> JudgedRun:
+    judge = Judge(network, Stopwatch())
+    images = numbered(frames)
+    for index, image in enumerate(images):
+        assert judge.take(TrackerOutput([crop(index, image)])) == []
+    (run,) = judge.take(TrackerOutput(closed=[(0, 0)]))
+    return run
+
+
+@settings(max_examples=25)
+@given(frames=st.integers(LEAST_FRAMES, 3 * CHUNK_FRAMES))
+def test_every_frame_of_a_run_of_any_length_is_answered_with_its_own_logits(frames: int) -> None:
+    network = Watching()
+    run = judged(frames, network)
+    assert run.logits is not None
+    assert np.array_equal(run.logits[:, 0], np.arange(frames))
+    assert [sighting.frame_index for sighting in run.sightings] == list(range(frames))
+    assert all(length % SPEC.frames_multiple == 0 for length in network.lengths)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("frames", [16, 29, 128, 129, 250])
+def test_motion_is_the_same_as_that_of_the_whole_run(frames: int) -> None:
+    network = Watching()
+    judged(frames, network)
+    whole = motion_fields(numbered(frames), SPEC.motion)
+    for index in range(frames):
+        assert np.array_equal(network.seen[index], whole[index]), index  # type: ignore[attr-defined]
+
+
+def test_a_run_under_the_longest_window_is_kept_without_logits() -> None:
+    run = judged(LEAST_FRAMES - 1, Watching())
+    assert run.logits is None
+    assert len(run.sightings) == LEAST_FRAMES - 1
+
+
+def test_runs_of_several_faces_are_kept_apart() -> None:
+    judge = Judge(Watching(), Stopwatch())
+    images = numbered(40)
+    for index in range(20):
+        judge.take(TrackerOutput([crop(index, images[index], 0), crop(index, images[20 + index], 1)]))
+    runs = judge.take(TrackerOutput(closed=[(1, 0), (0, 0)]))
+    assert [run.track_id for run in runs] == [1, 0]
+    assert runs[0].logits is not None
+    assert runs[0].logits[0, 0] == 20
+
+
+def test_a_stopwatch_counts_what_fails_too() -> None:
+    clock = Stopwatch()
+
+    def fail() -> None:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        clock.time("work", fail)
+    assert clock.seconds["work"] >= 0

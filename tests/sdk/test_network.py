@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dmcl_sdk.errors import DeploymentError, DeviceError, ModelError
+from dmcl_sdk.network import (
+    PROVIDERS,
+    SPEC_KEY,
+    ModelSpec,
+    OnnxNetwork,
+    available_providers,
+    default_model,
+    preprocessing_digest,
+    read_spec,
+)
+from dmcl_sdk.testing import scripted_spec
+
+SPEC = scripted_spec()
+
+
+def read(spec: str) -> ModelSpec:
+    return read_spec(Path("model.onnx"), {SPEC_KEY: spec})
+
+
+def test_a_specification_comes_back_as_it_was_written() -> None:
+    assert read(SPEC.model_dump_json()) == SPEC
+
+
+def test_a_file_without_a_specification_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"model\.onnx: carries no specification"):
+        read_spec(Path("model.onnx"), {})
+
+
+def test_a_model_for_other_preprocessing_is_refused_and_the_message_says_which() -> None:
+    with pytest.raises(ModelError, match="made for preprocessing 0, this version has"):
+        read(SPEC.model_copy(update={"preprocessing": "0"}).model_dump_json())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"size_px": 0}, "size_px"),
+        ({"format": "dmcl.model/2"}, "format"),
+        ({"surprise": 1}, "surprise"),
+        ({"weights_sha256": "abc"}, "weights_sha256"),
+        ({"abstention": {"manipulated_above": 0.2, "not_manipulated_below": 0.7}}, "abstention"),
+    ],
+)
+def test_a_specification_that_does_not_fit_is_refused_by_the_name_of_its_field(
+    change: dict[str, object], words: str
+) -> None:
+    import json
+
+    with pytest.raises(ModelError, match=words):
+        read(json.dumps(SPEC.model_dump() | change))
+
+
+def test_a_missing_file_and_a_damaged_one_are_named(tmp_path: Path) -> None:
+    missing, damaged = tmp_path / "missing.onnx", tmp_path / "damaged.onnx"
+    with pytest.raises(ModelError, match=r"missing\.onnx"):
+        OnnxNetwork(missing)
+    damaged.write_bytes(default_model().read_bytes()[:1000])
+    with pytest.raises(ModelError, match=r"damaged\.onnx"):
+        OnnxNetwork(damaged, ["cpu"])
+
+
+def test_a_provider_that_is_not_installed_is_not_replaced_by_another() -> None:
+    for name in set(PROVIDERS) - set(available_providers()):
+        with pytest.raises(DeviceError, match=f"{name}.*pip install"):
+            OnnxNetwork(providers=[name])
+
+
+@pytest.mark.parametrize("wanted", [[], ["tpu"]])
+def test_a_provider_that_does_not_exist_is_refused(wanted: list[str]) -> None:
+    with pytest.raises(DeviceError, match="a provider is one of"):
+        OnnxNetwork(providers=wanted)
+
+
+def test_a_missing_runtime_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(DeploymentError, match=r"pip install 'dmcl-sdk\[cpu\]'"):
+        available_providers()
+
+
+def test_the_model_that_ships_answers_every_frame_of_every_clip() -> None:
+    network = OnnxNetwork(providers=["cpu"])
+    spec, rng = network.spec, np.random.default_rng(0)
+    rgb = rng.integers(0, 256, (2, 24, spec.size_px, spec.size_px, 3), np.uint8)
+    half = spec.size_px // 2
+    motion = rng.integers(-40, 40, (2, 24, spec.motion.channels, half, half), np.int8)
+    curves = network.run(rgb, motion)
+    assert network.providers[0] == "CPUExecutionProvider"
+    assert curves.fused.shape == curves.rgb.shape == curves.flow.shape == (2, 24)
+    assert curves.spans.shape == (2, 24, len(spec.spans))
+    assert np.isfinite(curves.fused).all()
+
+
+def test_a_clip_is_answered_alike_alone_and_in_a_batch() -> None:
+    network = OnnxNetwork(providers=["cpu"])
+    spec, rng = network.spec, np.random.default_rng(1)
+    half = spec.size_px // 2
+    rgb = rng.integers(0, 256, (3, 16, spec.size_px, spec.size_px, 3), np.uint8)
+    motion = rng.integers(-40, 40, (3, 16, spec.motion.channels, half, half), np.int8)
+    together = network.run(rgb, motion).fused
+    alone = np.concatenate([network.run(rgb[n : n + 1], motion[n : n + 1]).fused for n in range(3)])
+    assert np.abs(together - alone).max() < 1e-4
+
+
+def test_the_model_that_ships_fits_in_the_wheel() -> None:
+    assert default_model().stat().st_size < 25e6
+
+
+def test_another_face_detector_is_another_preprocessing() -> None:
+    digests = {preprocessing_digest(SPEC, name, "0" * 64) for name in ("mtcnn", "yunet")}
+    assert len(digests) == 2

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.training.worlds import small_pairs
+from training.data.clips import ClipPairs
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> ClipPairs:
+    return small_pairs(tmp_path_factory.mktemp("world"))
+
+
+def test_a_pair_is_the_same_every_time(pairs: ClipPairs) -> None:
+    for number in range(6):
+        for first, second in zip(pairs.pair(number), pairs.pair(number), strict=True):
+            assert np.array_equal(np.asarray(first), np.asarray(second), equal_nan=True)
+
+
+def test_other_numbers_and_seeds_are_other_pairs(pairs: ClipPairs, tmp_path: Path) -> None:
+    assert not np.array_equal(pairs.pair(0).rgb, pairs.pair(1).rgb)
+    assert not np.array_equal(pairs.pair(0).rgb, small_pairs(tmp_path, seed=1).pair(0).rgb)
+
+
+def test_the_real_clip_comes_first_and_is_never_labelled(pairs: ClipPairs) -> None:
+    for number in range(12):
+        pair = pairs.pair(number)
+        assert pair.rgb.shape == (2, 16, 64, 64, 3)
+        assert pair.motion.shape == (2, 16, 12, 32, 32)
+        assert not pair.labels[0].any()
+        assert not pair.masks[0][~np.isnan(pair.masks[0])].any()
+        assert pair.fake.tolist() == [0.0, float(pair.labels[1].any())]
+
+
+def test_a_frame_that_was_not_forged_shows_no_place(pairs: ClipPairs) -> None:
+    checked = 0
+    for number in range(12):
+        pair = pairs.pair(number)
+        if not np.isnan(pair.masks[1]).any():
+            unforged = pair.labels[1] == 0
+            assert not pair.masks[1][unforged].any()
+            checked += int(unforged.any())
+    assert checked
+
+
+def test_most_draws_hold_a_forged_frame(pairs: ClipPairs) -> None:
+    assert np.mean([pairs.pair(number).fake[1] for number in range(20)]) > 0.9
+
+
+def test_pictures_come_in_pairs_too(pairs: ClipPairs) -> None:
+    for number in range(8):
+        pair = pairs.picture_pair(number)
+        assert pair.rgb.shape == (2, 64, 64, 3)
+        assert pair.fake.tolist() == [0.0, 1.0]
+        assert not np.array_equal(pair.rgb[0], pair.rgb[1])
+
+
+def test_without_fakes_or_photographs_the_other_sources_serve(tmp_path: Path) -> None:
+    pairs = small_pairs(tmp_path, fakes=False)
+    assert all(pairs.pair(number).fake[1] == 1 for number in range(4))
+
+
+def test_videos_without_a_long_enough_face_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no real video has a face for 64 frames"):
+        small_pairs(tmp_path, frames=64)

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from dmcl_sdk.calibration import AbstentionRule
+from dmcl_sdk.network import OnnxNetwork
+from tests.training.worlds import TINY
+from training.calibrate import store
+from training.export import TOLERANCE, export, largest_difference, plain_spec
+from training.networks.msmr import MotionPreservingDown
+from training.networks.two_stream import TwoStream
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[TwoStream, Path]:
+    folder = tmp_path_factory.mktemp("export")
+    torch.manual_seed(0)
+    network = TwoStream(TINY).eval()
+    for module in network.modules():  # nothing may hide behind the zeros that training starts from
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, 0, 0.1)
+        if isinstance(module, MotionPreservingDown):
+            torch.nn.init.normal_(module.weight.weight, 0, 0.1)
+    weights, path = folder / "final.safetensors", folder / "model.onnx"
+    save_file(network.state_dict(), weights)
+    export(network, plain_spec(network, weights, name="tiny", version="0"), path)
+    return network, path
+
+
+def test_the_served_file_answers_as_pytorch_does(exported: tuple[TwoStream, Path]) -> None:
+    network, path = exported
+    assert largest_difference(network, OnnxNetwork(path, ["cpu"])) <= TOLERANCE
+
+
+def test_a_file_that_answers_otherwise_is_noticed(exported: tuple[TwoStream, Path]) -> None:
+    network, path = exported
+    other = TwoStream(TINY).eval()
+    assert largest_difference(other, OnnxNetwork(path, ["cpu"])) > TOLERANCE
+    assert largest_difference(network, OnnxNetwork(path, ["cpu"])) <= TOLERANCE
+
+
+def test_the_specification_travels_inside(exported: tuple[TwoStream, Path]) -> None:
+    spec = OnnxNetwork(exported[1], ["cpu"]).spec
+    assert (spec.name, spec.size_px, spec.baselines, spec.frames_multiple) == ("tiny", 64, (1, 4, 15), 8)
+    assert spec.calibration.version == "uncalibrated"
+
+
+def test_a_calibration_is_stored_without_touching_the_weights(
+    exported: tuple[TwoStream, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(exported[1].read_bytes())
+    before = OnnxNetwork(path, ["cpu"])
+    store(path, before.spec.model_copy(update={"abstention": AbstentionRule(0.9, 0.1)}))
+    after = OnnxNetwork(path, ["cpu"])
+    assert after.spec.abstention == AbstentionRule(0.9, 0.1)
+    rng = np.random.default_rng(0)
+    rgb = rng.integers(0, 256, (1, 16, 64, 64, 3), np.uint8)
+    motion = rng.integers(-40, 40, (1, 16, 12, 32, 32), np.int8)
+    assert np.array_equal(before.run(rgb, motion).fused, after.run(rgb, motion).fused)
+
+
+def test_nothing_of_the_machine_is_left_in_the_file(exported: tuple[TwoStream, Path]) -> None:
+    content = exported[1].read_bytes()
+    assert b".py" not in content
+    assert str(Path.home()).encode() not in content
+    assert not any(node.metadata_props for node in onnx.load(exported[1]).graph.node)

@@ -1,0 +1,420 @@
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dmcl_sdk.faces import TEMPLATE
+from training.forgeries import (
+    KINDS,
+    STILLS_MENU,
+    Clip,
+    Forged,
+    Menu,
+    animate,
+    delay,
+    drift,
+    driven,
+    drop,
+    forge,
+    harden,
+    jitter,
+    likeness,
+    repeat,
+    resynthesis,
+    self_blended,
+    splice,
+)
+from training.forgeries.__main__ import main
+from training.forgeries.animate import AnimationSettings
+from training.forgeries.drawn_face import drawn_clip
+from training.forgeries.hard_reals import HardRealSettings, Hardship, endure
+from training.forgeries.regions import OUTLINES, Part, layout, region
+from training.forgeries.trajectories import back_and_forth, noise_paths, ramp
+
+FRAMES, SIDE_PX = 24, 96
+HARDSHIPS = tuple(dict.fromkeys(HardRealSettings().hardships))
+
+
+def seeded(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture(scope="module")
+def clip() -> Clip:
+    drawn = drawn_clip(frames=FRAMES, crop_px=SIDE_PX)
+    drawn.flags.writeable = False  # no kind may write to what it is given
+    return drawn
+
+
+@pytest.fixture(scope="module")
+def other() -> Clip:
+    return np.ascontiguousarray(drawn_clip(frames=FRAMES, crop_px=SIDE_PX, seed=5)[..., ::-1])
+
+
+@pytest.fixture(params=[*KINDS, "face_swapped", "splice", "menu"])
+def kind(request: pytest.FixtureRequest, other: Clip) -> Callable[[Clip, np.random.Generator], Forged]:
+    name: str = request.param
+    if name == "face_swapped":
+        return partial(self_blended.forge, source=other)
+    if name == "splice":
+        return partial(splice.forge, forger=KINDS["jitter"])
+    return forge if name == "menu" else KINDS[name]
+
+
+def changed(real: Clip, forged: Clip) -> np.ndarray[tuple[int, int, int], np.dtype[np.bool_]]:
+    pixels: np.ndarray[tuple[int, int, int], np.dtype[np.bool_]] = (real != forged).any(axis=-1)
+    return pixels
+
+
+Kind = Callable[[Clip, np.random.Generator], Forged]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_labels_name_exactly_the_frames_that_differ(kind: Kind, clip: Clip, seed: int) -> None:
+    forged = kind(clip, seeded(seed))
+    assert np.array_equal(forged.labels, changed(clip, forged.clip).any(axis=(1, 2)))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_mask_covers_every_changed_pixel_and_no_untouched_frame(
+    kind: Kind, clip: Clip, seed: int
+) -> None:
+    forged = kind(clip, seeded(seed))
+    assert (forged.mask[changed(clip, forged.clip)] > 0).all()
+    assert not forged.mask[~forged.labels].any()
+    assert 0 <= forged.mask.min() <= forged.mask.max() <= 1
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(kind: Kind, clip: Clip) -> None:
+    first, again = kind(clip, seeded(3)), kind(clip, seeded(3))
+    assert np.array_equal(first.clip, again.clip)
+    assert np.array_equal(first.mask, again.mask)
+    others = [kind(clip, seeded(seed)).clip for seed in (4, 5, 6)]
+    assert any(not np.array_equal(first.clip, other) for other in others)
+
+
+def test_a_forgery_changes_something_and_leaves_its_input_alone(kind: Kind, clip: Clip) -> None:
+    before = clip.copy()
+    assert any(kind(clip, seeded(seed)).labels.any() for seed in range(3))
+    assert np.array_equal(clip, before)
+
+
+def test_every_kind_survives_a_clip_of_one_frame(kind: Kind, clip: Clip) -> None:
+    forged = kind(clip[:1], seeded())
+    assert forged.clip.shape == clip[:1].shape
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if name not in {"repeat", "drop", "driven"}])
+def test_a_kind_that_forges_the_face_leaves_the_background(name: str, clip: Clip) -> None:
+    background = region(layout(clip), "whole_face", feather_px=0.1 * SIDE_PX) == 0
+    for seed in range(6):
+        forged = KINDS[name](clip, seeded(seed))
+        assert not changed(clip, forged.clip)[:, background].any()
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if name not in {"repeat", "drop"}])
+def test_landmarks_elsewhere_move_the_forgery_with_them(name: str, clip: Clip) -> None:
+    # the face fills the left upper quarter: whatever is forged lies there
+    template = (TEMPLATE * SIDE_PX * 0.5).astype(np.float32)
+    face_only = driven.DrivenSettings(extents=("face",))
+    forger = partial(driven.forge, settings=face_only) if name == "driven" else KINDS[name]
+    for seed in range(3):
+        forged = forger(clip, seeded(seed), template=template)
+        assert not changed(clip, forged.clip)[:, int(0.6 * SIDE_PX) :].any()
+        assert not changed(clip, forged.clip)[:, :, int(0.6 * SIDE_PX) :].any()
+
+
+def test_a_self_blended_clip_differs_alike_in_all_frames_of_a_still(clip: Clip) -> None:
+    still = np.repeat(clip[:1], 5, axis=0)
+    forged = self_blended.forge(still, seeded(1))
+    assert forged.labels.all()
+    assert (forged.clip == forged.clip[0]).all()
+
+
+def test_flicker_changes_a_still_from_frame_to_frame(clip: Clip) -> None:
+    still = np.repeat(clip[:1], 5, axis=0)
+    forged = KINDS["flicker"](still, seeded(1)).clip.astype(int)
+    assert all((np.abs(np.diff(forged, axis=0)).sum(axis=(1, 2, 3)) > 0).tolist())
+
+
+def test_a_face_swap_brings_the_colours_of_the_face_it_replaces(clip: Clip, other: Clip) -> None:
+    skin = region(layout(clip), "inner_face", feather_px=0) > 0.5
+    matched = self_blended.match_colour(other, clip, skin.astype(np.float32), strength=1.0)
+    wanted, before = clip[:, skin].mean(axis=(0, 1)), other[:, skin].mean(axis=(0, 1))
+    assert np.abs(matched[:, skin].mean(axis=(0, 1)) - wanted).max() < 0.3 * np.abs(before - wanted).max()
+
+
+def test_a_shorter_source_is_played_back_and_forth(clip: Clip, other: Clip) -> None:
+    settings = self_blended.SelfBlendedSettings(follow=0)
+    forged = self_blended.forge(clip, seeded(), settings, source=other[:5])
+    assert forged.kind == "face_swapped"
+    assert forged.labels.all()
+
+
+def test_a_source_of_another_size_is_refused(clip: Clip) -> None:
+    with pytest.raises(ValueError, match="a source has the clip's size"):
+        self_blended.forge(clip, seeded(), source=clip[:, :50, :50])
+
+
+def test_likeness_is_one_for_the_same_face_and_less_for_a_mirrored_negative(clip: Clip) -> None:
+    assert likeness(clip, clip) == pytest.approx(1)
+    assert likeness(clip, 255 - clip) == pytest.approx(-1, abs=1e-6)
+
+
+def test_an_unlike_source_is_never_swapped_in(clip: Clip) -> None:
+    menu = Menu(weights={"self_blended": 1}, swapped=1, spliced=0, combined=0)
+    kinds = {forge(clip, seeded(seed), menu, source=255 - clip).kind for seed in range(3)}
+    assert kinds == {"self_blended"}
+    assert forge(clip, seeded(), menu, source=clip).kind == "face_swapped"
+
+
+@pytest.mark.parametrize("amount_px", [0.3, 1.0])
+def test_jitter_moves_a_handle_by_the_amount_asked_for(amount_px: float) -> None:
+    still = np.repeat(drawn_clip(frames=1, crop_px=160), 40, axis=0)
+    settings = jitter.JitterSettings(
+        amount_px=(amount_px, amount_px),
+        handles=(1, 1),
+        smooth_frames=(0.0,),
+        together=(0, 0),
+        radius=(0.14, 0.14),
+    )
+    moved = [_displacement_px(still[0], frame) for frame in jitter.forge(still, seeded(2), settings).clip]
+    assert 0.5 * amount_px < float(np.sqrt(np.mean(np.square(moved)))) < 1.5 * amount_px
+
+
+def test_drift_starts_from_the_real_frame_and_only_grows() -> None:
+    still = np.repeat(drawn_clip(frames=1, crop_px=160), 24, axis=0)
+    settings = drift.DriftSettings(amount_px=(4, 4), handles=(1, 1), radius=(0.14, 0.14))
+    forged = drift.forge(still, seeded(1), settings)
+    moved = np.array([_displacement_px(still[0], frame) for frame in forged.clip])
+    assert not forged.labels[0]
+    assert moved[-1] == pytest.approx(4, rel=0.3)
+    assert (np.diff(moved[::4]) > 0).all()
+
+
+def _displacement_px(before: Clip, after: Clip) -> float:
+    """The greatest displacement between two pictures, by optical flow."""
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    flow.setFinestScale(0)
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, after)]
+    moved = np.asarray(flow.calc(grey[0], grey[1], np.zeros((*grey[0].shape, 2), np.float32)))
+    return float(np.percentile(np.linalg.norm(moved, axis=-1), 99.5))
+
+
+def test_a_delayed_region_shows_an_earlier_frame(clip: Clip) -> None:
+    settings = delay.DelaySettings(parts=("mouth",), frames=(3, 3), early=0)
+    forged = delay.forge(clip, seeded(), settings)
+    mouth = region(layout(clip), "mouth", feather_px=0) == 1
+    middle = cv2.erode(mouth.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+    solid = middle & (forged.mask.max(axis=0) == 1)
+    assert solid.any()
+    assert np.array_equal(forged.clip[3:, solid], clip[:-3, solid])
+
+
+@pytest.mark.parametrize("frozen", [0.0, 1.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_repeated_run_is_made_of_frames_before_it(clip: Clip, frozen: float, seed: int) -> None:
+    settings = repeat.RepeatSettings(frames=(4, 4), frozen=frozen)
+    forged = repeat.forge(clip, seeded(seed), settings)
+    run = np.flatnonzero(forged.labels)
+    assert len(run) == 4
+    assert run[-1] - run[0] == 3
+    shift = np.arange(1, 5) if frozen else 4
+    assert np.array_equal(forged.clip[run], clip[run - shift])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_dropped_frames_are_never_seen_and_the_rest_keeps_its_order(clip: Clip, seed: int) -> None:
+    forged = drop.forge(clip, seeded(seed), drop.DropSettings(frames=(3, 3)))
+    shown = [next(t for t in range(FRAMES) if np.array_equal(frame, clip[t])) for frame in forged.clip]
+    first = int(np.flatnonzero(forged.labels)[0])
+    assert shown == sorted(shown)
+    assert not {first, first + 1, first + 2} & set(shown)
+
+
+def test_a_frame_repeated_in_a_still_is_no_forgery(clip: Clip) -> None:
+    still = np.repeat(clip[:1], 10, axis=0)
+    menu = Menu(weights={"repeat": 1, "drop": 1}, combined=0)
+    forged = forge(still, seeded(), menu)
+    assert not forged.labels.any()
+    assert np.array_equal(forged.clip, still)
+
+
+@pytest.mark.parametrize("way", ["shrink", "components", "blocks", "smooth"])
+def test_every_way_of_resynthesis_loses_detail_in_its_region_only(clip: Clip, way: resynthesis.Way) -> None:
+    settings = resynthesis.ResynthesisSettings(parts=("mouth",), ways=(way,), retimed=0)
+    forged = resynthesis.forge(clip, seeded(), settings)
+    assert forged.labels.all()
+    assert not changed(clip, forged.clip)[forged.mask == 0].any()
+
+
+def test_a_driven_clip_keeps_the_frame_it_was_drawn_from(clip: Clip) -> None:
+    settings = driven.DrivenSettings(extents=("crop",), softening=(1, 1))
+    labels = driven.forge(clip, seeded(), settings).labels
+    assert labels.sum() == FRAMES - 1
+
+
+def test_a_driven_still_follows_the_clip_better_than_a_still_does(clip: Clip) -> None:
+    moved = driven.drive(clip[0], clip, 0, smooth_px=1).astype(int)
+    assert np.abs(moved - clip).mean() < 0.8 * np.abs(clip[0].astype(int) - clip).mean()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_splice_stays_inside_one_span_of_allowed_length(clip: Clip, seed: int) -> None:
+    settings = splice.SpliceSettings(least_frames=3, most_share=0.5)
+    forged = splice.forge(clip, seeded(seed), KINDS["self_blended"], settings)
+    run = np.flatnonzero(forged.labels)
+    assert 3 <= len(run) <= FRAMES // 2
+    assert run[-1] - run[0] + 1 == len(run)
+    assert np.array_equal(forged.clip[~forged.labels], clip[~forged.labels])
+    assert forged.kind == "splice:self_blended"
+
+
+def test_a_cross_fade_shows_the_forgery_rising_and_falling(clip: Clip) -> None:
+    settings = splice.SpliceSettings(least_frames=8, most_share=0.5, fades=(3,))
+    forged = splice.forge(clip, seeded(1), KINDS["self_blended"], settings)
+    strength = forged.mask.max(axis=(1, 2))[forged.labels]
+    assert (np.diff(strength[:4]) > 0).all()
+    assert (np.diff(strength[-4:]) < 0).all()
+    assert strength[0] == pytest.approx(strength[3] / 4)
+
+
+def test_only_kinds_on_the_menu_are_drawn(clip: Clip) -> None:
+    menu = Menu(weights={"jitter": 1, "drift": 1, "delay": 0}, spliced=0, combined=0)
+    assert {forge(clip, seeded(seed), menu).kind for seed in range(12)} == {"jitter", "drift"}
+
+
+def test_two_kinds_on_top_of_each_other_are_named_and_masked_together(clip: Clip) -> None:
+    menu = Menu(weights={"self_blended": 1}, spliced=0, combined=1)
+    forged = forge(clip, seeded(), menu)
+    assert forged.kind == "self_blended+self_blended"
+    assert forged.labels.all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"weights": {"deepfake": 1.0}}, "a menu names the kinds"),
+        ({"weights": {"jitter": -1.0}}, "weights >= 0"),
+        ({"weights": {}}, "weights >= 0"),
+        ({"spliced": 1.5}, "shares in 0..1"),
+    ],
+)
+def test_a_wrong_menu_is_refused(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Menu(**wrong)  # type: ignore[arg-type]
+
+
+def test_menus_travel_to_worker_processes() -> None:
+    assert pickle.loads(pickle.dumps(STILLS_MENU)) == STILLS_MENU  # noqa: S301 - our own bytes
+
+
+@pytest.mark.parametrize("shape", [(0, 8, 8, 3), (2, 8, 9, 3), (2, 8, 8, 1), (8, 8, 3)])
+def test_what_is_no_clip_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="a clip is uint8"):
+        forge(np.zeros(shape, np.uint8), seeded())
+
+
+def test_settings_that_contradict_themselves_are_refused() -> None:
+    with pytest.raises(ValueError, match="amount_px needs 0 < least <= most"):
+        jitter.JitterSettings(amount_px=(2.0, 1.0))
+    with pytest.raises(ValueError, match="a delay needs"):
+        delay.DelaySettings(frames=(0, 3))
+    with pytest.raises(ValueError, match="a splice needs"):
+        splice.SpliceSettings(most_share=0)
+
+
+@pytest.mark.parametrize("hardship", HARDSHIPS)
+def test_every_hardship_of_real_clips_is_deterministic_and_keeps_the_shape(
+    clip: Clip, hardship: Hardship
+) -> None:
+    first, again = (endure(clip, seeded(1), hardship) for _ in range(2))
+    assert first.shape == clip.shape
+    assert first.dtype == np.uint8
+    assert np.array_equal(first, again)
+
+
+@pytest.mark.parametrize("hardship", HARDSHIPS)
+def test_every_hardship_is_seen_and_survives_one_frame(clip: Clip, hardship: Hardship) -> None:
+    seen = [not np.array_equal(endure(clip, seeded(seed), hardship), clip) for seed in range(6)]
+    assert any(seen)
+    assert endure(clip[:1], seeded(), hardship).shape == clip[:1].shape
+
+
+def test_a_hardened_clip_is_what_its_forgery_is_compared_with(clip: Clip) -> None:
+    hard = harden(clip, seeded(2))
+    forged = forge(hard, seeded(2), Menu(spliced=1))
+    assert np.array_equal(forged.clip[~forged.labels], hard[~forged.labels])
+
+
+def test_an_animated_still_moves_smoothly_and_stays_recognisable(clip: Clip) -> None:
+    moving = animate(clip[0], 32, seeded(1)).astype(int)
+    again = animate(clip[0], 32, seeded(1))
+    steps = np.abs(np.diff(moving, axis=0)).mean(axis=(1, 2, 3))
+    assert np.array_equal(moving, again)
+    assert np.abs(moving - clip[0]).mean() < 15
+    assert 0 < steps.min() <= steps.max() < 8
+
+
+def test_an_animated_mouth_opens_only_when_it_may_talk(clip: Clip) -> None:
+    still = animate_settings(talking=0.0)
+    talking = animate_settings(talking=1.0)
+    chin = region(layout(clip), "mouth", feather_px=0) > 0.5
+    quiet, loud = (animate(clip[0], 40, seeded(3), settings).astype(int) for settings in (still, talking))
+    assert np.ptp(loud[:, chin], axis=0).mean() > 1.5 * np.ptp(quiet[:, chin], axis=0).mean()
+
+
+def animate_settings(*, talking: float) -> AnimationSettings:
+    return AnimationSettings(talking=talking, turn=0, drift=0, zoom=0, roll_deg=0, brows=0)
+
+
+def test_a_still_of_the_wrong_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match="a still is uint8"):
+        animate(np.zeros((8, 9, 3), np.uint8), 4, seeded())
+
+
+def test_regions_lie_where_the_landmarks_say() -> None:
+    face = layout(np.zeros((1, 100, 100, 3), np.uint8))
+    places: list[tuple[Part, tuple[int, int]]] = [("mouth", (50, 70)), ("eyes", (36, 40)), ("nose", (50, 52))]
+    for part, place in places:
+        assert region(face, part, feather_px=1)[place[1], place[0]] == pytest.approx(1, abs=0.01)
+    assert set(OUTLINES) >= {"face", "mouth", "eyes", "brows"}
+
+
+def test_a_template_of_four_points_is_refused(clip: Clip) -> None:
+    with pytest.raises(ValueError, match="five points"):
+        layout(clip, np.zeros((4, 2), np.float32))
+
+
+@pytest.mark.parametrize("smooth_frames", [0.0, 0.7, 4.0])
+def test_noise_has_unit_variance_however_smooth(smooth_frames: float) -> None:
+    paths = noise_paths(seeded(), 400, 50, smooth_frames=smooth_frames)
+    assert paths.shape == (400, 50)
+    assert float(paths.var()) == pytest.approx(1, rel=0.1)
+
+
+@pytest.mark.parametrize("eased", [False, True])
+def test_a_ramp_runs_from_nought_to_one(*, eased: bool) -> None:
+    path = ramp(10, eased=eased)
+    assert path[0] == 0
+    assert path[-1] == 1
+    assert (np.diff(path) > 0).all()
+
+
+def test_playing_back_and_forth_never_leaps() -> None:
+    played = back_and_forth(seeded(), 40, 7)
+    assert set(played.tolist()) == set(range(7))
+    assert (np.abs(np.diff(played)) == 1).all()
+
+
+def test_the_contact_sheet_has_a_row_for_every_kind(tmp_path: Path) -> None:
+    main(["sheet", str(tmp_path / "sheet.png"), "--seed", "1"])
+    sheet = cv2.imread(str(tmp_path / "sheet.png"))
+    assert sheet is not None
+    assert sheet.shape[0] == 160 * (1 + len(KINDS) + 1 + len(HARDSHIPS) + 1)

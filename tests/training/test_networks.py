@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.training.worlds import TINY
+from training.losses import LossWeights, dmcl_loss, picture_loss
+from training.networks.backbone import over_space, over_time
+from training.networks.msca import SpanAttention, frames_of, windows
+from training.networks.msmr import MotionPreservingDown, balanced_loss, motion_targets, second_difference
+from training.networks.two_stream import NetworkConfig, TwoStream, noisy_or, pool_logits
+
+
+def clip(batch: int = 2, frames: int = 16, config: NetworkConfig = TINY) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    size = config.size_px
+    rgb = torch.randint(0, 256, (batch, frames, size, size, 3), dtype=torch.uint8)
+    motion = torch.randint(-40, 41, (batch, frames, 12, size // 2, size // 2), dtype=torch.int8)
+    return rgb, motion
+
+
+@pytest.mark.parametrize("frames", [16, 24, 40])
+def test_every_frame_is_answered_by_every_span_and_stream(frames: int) -> None:
+    curves = TwoStream(TINY).eval()(*clip(frames=frames))
+    assert curves.fused.shape == curves.rgb.shape == curves.flow.shape == (2, frames)
+    assert curves.spans.shape == (2, frames, 3)
+
+
+@pytest.mark.parametrize(
+    "switch", ["motion_preserving", "motion_explanation", "equal_priority", "cross_attention"]
+)
+def test_every_piece_can_be_switched_off(switch: str) -> None:
+    network = TwoStream(replace(TINY, **{switch: False}))  # type: ignore[arg-type]
+    rgb, motion = clip()
+    curves, extra = network.learn(rgb, motion)
+    labels, masks = torch.zeros(2, 16), torch.zeros(2, 16, 8, 8)
+    loss, parts = dmcl_loss(
+        curves, extra, labels, torch.tensor([0.0, 1.0]), masks, spans=TINY.spans, weights=LossWeights()
+    )
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert ("motion" in parts) == (switch != "motion_explanation")
+    assert ("balance" in parts) == (switch != "equal_priority")
+
+
+def test_every_weight_learns_from_the_loss() -> None:
+    network = TwoStream(TINY)
+    for module in network.modules():  # what starts at zero would hide what feeds it
+        if isinstance(module, MotionPreservingDown):
+            torch.nn.init.ones_(module.weight.weight)
+    rgb, motion = clip()
+    curves, extra = network.learn(rgb, motion)
+    labels, masks = torch.zeros(2, 16), torch.zeros(2, 16, 8, 8)
+    labels[1, 4:9] = 1
+    loss, _ = dmcl_loss(
+        curves, extra, labels, torch.tensor([0.0, 1.0]), masks, spans=TINY.spans, weights=LossWeights()
+    )
+    loss.backward()
+    assert [name for name, weight in network.named_parameters() if weight.grad is None] == []
+
+
+def test_a_network_starts_as_one_of_single_frames() -> None:
+    network = TwoStream(TINY).eval()
+    rgb, motion = clip(batch=1)
+    changed = rgb.clone()
+    changed[0, 8] = 255 - changed[0, 8]
+    before, after = network(rgb, motion).rgb[0], network(changed, motion).rgb[0]
+    differs = (before - after).abs() > 1e-6
+    assert differs.nonzero().flatten().tolist() == [8]
+
+
+def test_baselines_stay_apart_until_the_attention() -> None:
+    network = TwoStream(TINY).eval()
+    rgb, motion = clip(batch=1)
+    changed = motion.clone()
+    changed[:, :, :4] = 0  # the shortest baseline
+    torch.nn.init.zeros_(network.stream_weight)  # a stream's own logit hears all of its baselines
+    before, after = network(rgb, motion).spans, network(rgb, changed).spans
+    moved = (before - after).abs().amax((0, 1)) > 1e-6
+    assert moved.tolist() == [True, False, False]
+
+
+@given(st.sampled_from([1, 2, 4, 16]), st.integers(1, 4))
+def test_a_frame_gets_the_mean_of_the_windows_that_hold_it(span: int, blocks: int) -> None:
+    frames = 16 * blocks
+    ramp = torch.arange(frames, dtype=torch.float32)[None]
+    means = windows(ramp, span).mean(-1)
+    back = frames_of(means, span)
+    assert back.shape == ramp.shape
+    assert (back - ramp).abs().max() <= span
+    assert torch.equal(frames_of(torch.ones_like(means), span), torch.ones_like(ramp))
+
+
+def test_folding_over_time_and_back_changes_nothing() -> None:
+    x = torch.randn(2 * 5, 3, 4, 6)
+    assert torch.equal(over_space(over_time(x, 5), 4, 6), x)
+    assert over_time(x, 5)[1, 2, 3, 7] == x[1 * 5 + 3, 2, 1, 1]
+
+
+def test_a_steady_motion_has_no_second_difference() -> None:
+    ramp = torch.arange(8.0)[None, :, None] * 3
+    assert second_difference(ramp).abs().max() == 0
+    ramp[0, 4] += 1
+    assert second_difference(ramp)[0, :, 0].tolist() == [0, 0, 0, 1, -2, 1, 0, 0]
+
+
+def test_motion_preserving_downsampling_keeps_what_pooling_loses() -> None:
+    still = torch.zeros(6, 4, 8, 8)
+    still[3, :, 2, 2] = 1.0  # one place flickers in one frame
+    down = MotionPreservingDown(4)
+    plain = down(still, 6)
+    torch.nn.init.ones_(down.pick.weight)
+    torch.nn.init.ones_(down.weight.weight)
+    assert plain[3, 0, 1, 1] == 0.25
+    assert down(still, 6)[3, 0, 1, 1] > 4
+
+
+def test_motion_targets_keep_the_strongest_value_with_its_sign() -> None:
+    flow = torch.zeros(4, 2, 4, 4)
+    flow[2, 0, 1, 1], flow[2, 0, 0, 0] = -3.0, 1.0
+    assert motion_targets(flow, 4, 2)[2, 0, 0, 0] == -3.0
+
+
+def test_the_cue_that_is_ahead_learns_more_slowly() -> None:
+    target = torch.tensor([0.0, 1.0])
+    ahead = torch.tensor([-3.0, 3.0], requires_grad=True)
+    behind = torch.tensor([0.0, 0.0], requires_grad=True)
+    balanced_loss(ahead, behind, target).backward()
+    alone = torch.tensor([-3.0, 3.0], requires_grad=True)
+    balanced_loss(alone, alone.detach().clone(), target).backward()
+    assert ahead.grad is not None
+    assert alone.grad is not None
+    assert ahead.grad.abs().sum() < 0.5 * alone.grad.abs().sum()
+
+
+def test_noisy_or_is_sure_when_one_span_is() -> None:
+    weight = torch.full((3,), 1 / 3)
+    logits = torch.tensor([[-9.0, -9.0, 9.0], [-9.0, -9.0, -9.0]])
+    sure, clear = torch.sigmoid(noisy_or(logits, weight)).tolist()
+    assert sure > 0.9
+    assert clear < 0.01
+
+
+@given(st.floats(0.1, 5), st.floats(-5, 5))
+def test_pooling_a_level_curve_gives_its_level(sharpness: float, level: float) -> None:
+    assert float(pool_logits(torch.full((1, 20), level), sharpness)) == pytest.approx(level, abs=1e-4)
+
+
+def test_a_picture_is_answered_with_a_logit_and_places() -> None:
+    rgb, _ = clip()
+    logits, places = TwoStream(TINY).look(rgb[:, 0])
+    assert (logits.shape, places.shape) == ((2,), (2, 8, 8))
+    loss, parts = picture_loss(logits, places, torch.tensor([0.0, 1.0]), torch.full((2, 8, 8), torch.nan))
+    assert set(parts) == {"picture", "pairs"}
+    assert torch.isfinite(loss)
+
+
+def test_attention_sees_the_whole_window_of_the_other_stream() -> None:
+    attention = SpanAttention(8, 8, 4, width=16)
+    rgb, flow = torch.randn(1, 8, 16, 8), torch.randn(1, 8, 16, 8)
+    changed = flow.clone()
+    changed[0, 3] += 1
+    moved = (attention(rgb, flow) - attention(rgb, changed)).abs()[0] > 1e-7
+    assert moved.tolist() == [False, True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"spans": (1, 4)}, "every span has a baseline"),
+        ({"spans": (1, 3, 16)}, "1 or even"),
+        ({"size_px": 100}, "multiple of 32"),
+        ({"rgb_depths": (1, 1)}, "RGB has four scales"),
+    ],
+)
+def test_a_configuration_that_cannot_be_built_is_refused(change: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        replace(NetworkConfig(), **change)  # type: ignore[arg-type]
+
+
+def test_both_sizes_come_from_one_configuration() -> None:
+    names = ("small", "base")
+    small, base = (sum(p.numel() for p in TwoStream(NetworkConfig.named(n)).parameters()) for n in names)
+    assert small < 1.5e6
+    assert base > 10e6
+    with pytest.raises(ValueError, match="base"):
+        NetworkConfig.named("huge")

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from dmcl_sdk import Detector
+from dmcl_sdk.motion import motion_fields
+from dmcl_sdk.network import FrameCurves
+from dmcl_sdk.testing import ScriptedNetwork, scripted_spec
+from tests.training.worlds import carphone
+from training.data.runs import MARGIN_PX, cache_runs, read_runs
+
+SIZE = 128
+
+
+class Recorder(ScriptedNetwork):
+    """Keeps every crop and motion field that it is asked about."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: (0.0, 0.0, 0.0), scripted_spec(size_px=SIZE))
+        object.__setattr__(self, "asked", [])
+
+    def run(self, rgb: npt.NDArray[np.uint8], motion: npt.NDArray[np.int8]) -> FrameCurves:
+        self.asked.append((rgb[0], motion[0]))  # type: ignore[attr-defined]
+        return super().run(rgb, motion)
+
+
+def test_what_is_trained_on_is_bit_for_bit_what_is_served() -> None:
+    recorder = Recorder()
+    Detector(recorder).score(carphone())
+    served_rgb, served_motion = recorder.asked[0]  # type: ignore[attr-defined]
+    (crops,) = read_runs(carphone(), SIZE, margin_px=0).values()
+    cut = np.stack([crop.image for crop in crops])
+    assert len(served_rgb) == 120
+    assert np.array_equal(cut, served_rgb)
+    assert np.array_equal(motion_fields(cut, recorder.spec.motion), served_motion)
+
+
+def test_a_margin_leaves_the_middle_as_it_was_but_for_rounding() -> None:
+    (plain,) = read_runs(carphone(), SIZE, margin_px=0).values()
+    (wide,) = read_runs(carphone(), SIZE).values()
+    middle = wide[60].image[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
+    assert np.abs(middle.astype(int) - plain[60].image).mean() < 0.5
+
+
+def test_cached_runs_are_read_back_and_not_made_again(tmp_path: Path) -> None:
+    (first,) = cache_runs([carphone()], tmp_path, size_px=SIZE, workers=1)
+    written = {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
+    (second,) = cache_runs([carphone()], tmp_path, size_px=SIZE, workers=1)
+    assert first == second
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()} == written
+    assert first[0].crops().shape == (first[0].frames, SIZE + 2 * MARGIN_PX, SIZE + 2 * MARGIN_PX, 3)

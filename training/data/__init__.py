@@ -1,0 +1,1 @@
+"""What networks are trained on: manifests, runs of crops, pairs of clips."""

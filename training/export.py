@@ -1,0 +1,130 @@
+"""From trained weights to the one file that is served: ONNX, with its specification inside."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+
+from dmcl_sdk.calibration import AbstentionRule, Platt
+from dmcl_sdk.localization import SpanRule
+from dmcl_sdk.motion import CHANNELS_PER_BASELINE
+from dmcl_sdk.network import PREPROCESSING_VERSION, SPEC_KEY, ModelSpec, OnnxNetwork
+from training.losses import LossWeights
+from training.networks.two_stream import TwoStream
+
+OPSET = 18
+TOLERANCE = 1e-4
+MAX_FPS = 32.0
+OUTPUTS = ["fused", "spans", "rgb_curve", "flow_curve"]
+
+
+def export(network: TwoStream, spec: ModelSpec, path: Path) -> float:
+    """Write the model file; returns the largest difference between ONNX and PyTorch on random input.
+
+    Raises:
+        ValueError: they differ by more than `TOLERANCE`; the file is not left behind.
+    """
+    import onnx
+
+    network = network.eval().to("cpu", torch.float32, memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    batch, frames = torch.export.Dim("batch", min=1, max=64), torch.export.Dim("eights", min=2, max=128)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of its own internals
+        program = torch.onnx.export(
+            network,
+            random_input(spec, batch=2, frames=32, seed=0),
+            input_names=["rgb", "motion"],
+            output_names=OUTPUTS,
+            opset_version=OPSET,
+            dynamic_shapes={"rgb": {0: batch, 1: 8 * frames}, "motion": {0: batch, 1: 8 * frames}},
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("the exporter gave nothing back")
+    model: onnx.ModelProto = program.model_proto
+    onnx.helper.set_model_props(model, {SPEC_KEY: spec.model_dump_json()})
+    for node in model.graph.node:
+        del node.metadata_props[
+            :
+        ]  # the exporter writes stack traces, with paths of the machine, into every node
+        node.doc_string = ""
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+    difference = largest_difference(network, OnnxNetwork(path, ["cpu"]))
+    if difference > TOLERANCE:
+        path.unlink()
+        raise ValueError(f"{path}: ONNX and PyTorch differ by {difference:.2e}, more than {TOLERANCE:.0e}")
+    return difference
+
+
+def random_input(spec: ModelSpec, *, batch: int, frames: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Crops and motion of the right shapes, without meaning."""
+    rng = np.random.default_rng(seed)
+    size, channels = spec.size_px, CHANNELS_PER_BASELINE * len(spec.baselines)
+    rgb = rng.integers(0, 256, (batch, frames, size, size, 3), np.uint8)
+    motion = rng.integers(-40, 41, (batch, frames, channels, size // 2, size // 2), np.int8)
+    return torch.from_numpy(rgb), torch.from_numpy(motion)
+
+
+def largest_difference(network: TwoStream, served: OnnxNetwork) -> float:
+    """Largest absolute difference of any output, over batches and lengths that the export did not see."""
+    worst = 0.0
+    for seed, (batch, frames) in enumerate([(1, 16), (3, 40), (2, 64)], start=1):
+        rgb, motion = random_input(served.spec, batch=batch, frames=frames, seed=seed)
+        with torch.inference_mode():
+            expected = network(rgb, motion)
+        curves = served.run(rgb.numpy(), motion.numpy())
+        for theirs, ours in zip(expected, (curves.fused, curves.spans, curves.rgb, curves.flow), strict=True):
+            worst = max(worst, float(np.abs(theirs.numpy() - ours).max()))
+    return worst
+
+
+def weights_digest(path: Path) -> str:
+    """SHA-256 of a weights file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def plain_spec(network: TwoStream, weights: Path, *, name: str, version: str) -> ModelSpec:
+    """A specification that is not calibrated yet: probability = sigmoid(logit)."""
+    config = network.config
+    plain = Platt(1.0, 0.0, ((0.0, 0.0), (0.0, 0.0)), version="uncalibrated")
+    return ModelSpec(
+        name=name,
+        version=version,
+        preprocessing=PREPROCESSING_VERSION,
+        size_px=config.size_px,
+        baselines=config.baselines,
+        spans=config.spans,
+        frames_multiple=max(span // 2 for span in config.spans),
+        max_fps=MAX_FPS,
+        pooling_sharpness=LossWeights().pooling_sharpness,
+        calibration=plain,
+        frame_calibration=plain,
+        rgb_calibration=plain,
+        flow_calibration=plain,
+        abstention=AbstentionRule(manipulated_above=0.5, not_manipulated_below=0.5),
+        span_rule=SpanRule(),
+        weights_sha256=weights_digest(weights),
+    )
+
+
+def command(
+    weights: Annotated[Path, typer.Argument(help="final.safetensors of a training run.", exists=True)],
+    out: Annotated[Path, typer.Argument(help="The model file to write.")],
+    name: Annotated[str, typer.Option(help="What verdicts call the model.")] = "dmcl-small",
+    version: Annotated[str, typer.Option(help="Version of the model.")] = "1",
+) -> None:
+    """Write a model file for dmcl_sdk from trained weights; dmcl calibrate comes next."""
+    from training.train import load_network
+
+    network = load_network(weights)
+    difference = export(network, plain_spec(network, weights, name=name, version=version), out)
+    typer.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB, within {difference:.1e} of PyTorch")

@@ -1,0 +1,127 @@
+"""A face blended with a changed copy of itself, or with another face, consistently over time.
+
+All draws are made once and replayed over the frames (self-blended video): nothing flickers, so that only the
+boundary, the colour, the sharpness and the geometry tell. With `source` it is a face swap: the copy comes
+from a clip of a similar face, and either follows the clip's motion or brings its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import cv2
+import numpy as np
+
+from training.forgeries.blending import Blend, BlendRanges, blend, draw_alpha, draw_texture
+from training.forgeries.driven import drive
+from training.forgeries.forged import Clip, Forged, Mask, Points, check_clip, compare
+from training.forgeries.regions import Layout, Part, layout, region
+from training.forgeries.trajectories import back_and_forth
+
+KIND = "self_blended"
+SWAPPED = "face_swapped"
+
+
+@dataclass(frozen=True, slots=True)
+class SelfBlendedSettings:
+    """Ranges of the draws.
+
+    Attributes:
+        ranges: what may differ between the face and the copy.
+        colour_match: least and most of another face's colours that is matched to the face it replaces.
+        swap_parts: hulls for another face, of which one is drawn.
+        follow: share of swaps in which one picture of the other face follows the clip's motion; in the others
+            that face moves by itself.
+    """
+
+    ranges: BlendRanges = field(default_factory=BlendRanges)
+    colour_match: tuple[float, float] = (0.7, 1.0)
+    swap_parts: tuple[Part, ...] = ("face", "face", "whole_face")
+    follow: float = 0.7
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.colour_match[0] <= self.colour_match[1] <= 1 or not 0 <= self.follow <= 1:
+            raise ValueError(f"colour_match and follow lie in 0..1, got {self.colour_match}, {self.follow}")
+
+
+def forge(
+    clip: Clip,
+    rng: np.random.Generator,
+    settings: SelfBlendedSettings = SelfBlendedSettings(),
+    *,
+    template: Points | None = None,
+    source: Clip | None = None,
+) -> Forged:
+    """Blend the face with a copy of itself or, given `source`, with that face.
+
+    Args:
+        clip: (T, S, S, 3) uint8.
+        rng: source of all draws.
+        settings: ranges of the draws.
+        template: the five landmarks in pixels of the crop; None when they lie at `TEMPLATE * S`.
+        source: aligned crops (T', S, S, 3) of another face; played back and forth when T' < T.
+    """
+    check_clip(clip)
+    face = layout(clip, template)
+    if source is None:
+        plan = draw_blend(rng, face, settings.ranges)
+        return compare(clip, *blend(clip, clip, plan), KIND)
+    if source.shape[1:] != clip.shape[1:]:
+        raise ValueError(f"a source has the clip's size {clip.shape[1:]}, got {source.shape[1:]}")
+    plan = draw_blend(rng, face, replace(settings.ranges, parts=settings.swap_parts))
+    # a swap that shows the old face through the new one is a failed swap, not a forgery to learn from
+    # and tools match colours, so that only part of the usual difference is left
+    plan = replace(plan, opacity=rng.uniform(0.85, 1.0, 1), colour=0.4 * plan.colour)
+    if rng.random() < settings.follow:
+        still, reference = source[rng.integers(len(source))], int(rng.integers(len(clip)))
+        donor = drive(still, clip, reference, smooth_px=0.02 * face.face_px)
+    else:
+        donor = source[back_and_forth(rng, len(clip), len(source))]
+    skin = region(face, "inner_face", feather_px=0)
+    donor = match_colour(donor, clip, skin, float(rng.uniform(*settings.colour_match)))
+    return compare(clip, *blend(clip, donor, plan), SWAPPED)
+
+
+def draw_blend(rng: np.random.Generator, face: Layout, ranges: BlendRanges) -> Blend:
+    """All draws of one blended clip, held over its frames: every path has one entry."""
+    part = ranges.parts[rng.integers(len(ranges.parts))]
+    alpha = draw_alpha(rng, face, ranges, part)
+    geometry = rng.uniform(-1, 1, (1, 4)) * ranges.geometry()
+    colour = rng.uniform(-1, 1, (1, 7)) * ranges.colour()
+    texture = draw_texture(rng, ranges)
+    return Blend(
+        alpha=alpha,
+        geometry=geometry,
+        mask_geometry=geometry,
+        colour=colour,
+        opacity=rng.choice(ranges.ratios, 1),
+        texture=texture,
+    )
+
+
+def match_colour(donor: Clip, clip: Clip, skin: Mask, strength: float) -> Clip:
+    """Move the donor's colours towards the clip's, in mean and spread of each channel over `skin` (S, S)."""
+    inside, few = skin > 0.5, max(1, len(clip) // 8)
+    have, want = donor[::few][:, inside].reshape(-1, 3), clip[::few][:, inside].reshape(-1, 3)
+    # hair or a background inside the hull would make for colours that no swapping tool leaves
+    gain = 1 + strength * (np.clip((want.std(0) + 1) / (have.std(0) + 1), 0.8, 1.25) - 1)
+    middle = strength * np.median(want, axis=0) + (1 - strength) * np.median(have, axis=0)
+    levels = (np.arange(256)[:, None] - np.median(have, axis=0)) * gain + middle  # (256, 3)
+    table = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+    tall = np.ascontiguousarray(donor).reshape(-1, donor.shape[2], 3)
+    return np.asarray(cv2.LUT(tall, table[None]), np.uint8).reshape(donor.shape)
+
+
+def likeness(a: Clip, b: Clip, *, template: Points | None = None) -> float:
+    """How well one face would pass for the other, -1..1: correlation of their time means inside the face.
+
+    Pose and light count most, which is what a swap needs: a frontal face on a profile shows two noses.
+    """
+    core = region(layout(a, template), "face", feather_px=0)
+    inside = cv2.resize(core, (32, 32), interpolation=cv2.INTER_AREA) > 0.5
+    pictures = []
+    for clip in (a, b):
+        few = clip[:: max(1, len(clip) // 8)]
+        small = [cv2.resize(frame, (32, 32), interpolation=cv2.INTER_AREA) for frame in few]
+        pictures.append(np.mean(small, axis=(0, 3))[inside])
+    return float(np.corrcoef(pictures)[0, 1])

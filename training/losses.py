@@ -1,0 +1,114 @@
+"""What the network is taught with: the video, its windows, each stream alone, and MSMR.
+
+L = BCE(video) + .3 mean BCE(windows and frames) + .3 mean BCE(streams) + .5 BCE(masks) + .5 ranking
+of pairs + .5 L_motion + .2 L_balance.
+L_motion and L_balance are MSMR's, in our reconstruction. Streams, masks and ranking are ours: the first give each
+stream a curve of its own, the second tell place by place what a forgery looks like, the third cancels out whatever
+a forgery and its real have in common.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the name that PyTorch code uses
+
+from training.networks.msca import windows
+from training.networks.msmr import balanced_loss
+from training.networks.two_stream import Curves, Training, pool_logits
+
+
+@dataclass(frozen=True, slots=True)
+class LossWeights:
+    """Shares of the parts; the video's is 1.
+
+    Attributes:
+        pooling_sharpness: of the LogSumExp that makes a video's logit of its frames'.
+    """
+
+    windows: float = 0.3
+    frames: float = 0.3
+    streams: float = 0.3
+    masks: float = 0.5
+    pairs: float = 0.5
+    motion: float = 0.5
+    balance: float = 0.2
+    pooling_sharpness: float = 2.0
+
+
+def dmcl_loss(
+    curves: Curves,
+    extra: Training,
+    labels: Tensor,
+    fake: Tensor,
+    masks: Tensor,
+    *,
+    spans: tuple[int, ...],
+    weights: LossWeights,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss and its parts, for logging.
+
+    Args:
+        curves: logits of every frame.
+        extra: windows, priorities, explanations.
+        labels: (B, T), 1 where a frame is manipulated.
+        fake: (B,), 1 where any frame is.
+        masks: (B, T, 16, 16), where a frame is manipulated; NaN where that is not known.
+        spans: lengths of the windows.
+        weights: shares.
+    """
+    frames = labels.shape[1]
+    bce = F.binary_cross_entropy_with_logits
+    parts = {
+        "video": bce(pool_logits(curves.fused, weights.pooling_sharpness), fake),
+        "frames": weights.frames * bce(curves.fused, labels),
+        "windows": weights.windows * _windows(extra.windows, labels, spans),
+        "streams": weights.streams * (bce(curves.rgb, labels) + bce(curves.flow, labels)) / 2,
+    }
+    pooled = [
+        pool_logits(curve, weights.pooling_sharpness) for curve in (curves.fused, curves.rgb, curves.flow)
+    ]
+    parts["pairs"] = weights.pairs * torch.stack([ranking(logit) for logit in pooled]).mean()
+    if not masks.isnan().all():
+        parts["masks"] = (
+            weights.masks * torch.stack([known_bce(found, masks) for found in extra.places]).mean()
+        )
+    if extra.explanations:
+        losses = [explanation.loss(frames) for explanation in extra.explanations]
+        parts["motion"] = weights.motion * torch.stack(losses).mean()
+    if extra.priorities:
+        balances = [balanced_loss(appearance, motion, fake) for appearance, motion in extra.priorities]
+        parts["balance"] = weights.balance * torch.stack(balances).mean()
+    return torch.stack(list(parts.values())).sum(), parts
+
+
+def ranking(logits: Tensor) -> Tensor:
+    """A fake should score above the real clip beside it, (B,) with real and fake in turn: content cancels out."""
+    return F.softplus(logits[0::2] - logits[1::2]).mean()
+
+
+def known_bce(logits: Tensor, masks: Tensor) -> Tensor:
+    """Cross-entropy over the places whose truth is known."""
+    known = ~masks.isnan()
+    return F.binary_cross_entropy_with_logits(logits[known], masks[known])
+
+
+def picture_loss(
+    logits: Tensor, places: Tensor, fake: Tensor, masks: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of single pictures: (B,) logits, (B, 16, 16) places and masks; and its parts."""
+    parts = {"picture": F.binary_cross_entropy_with_logits(logits, fake), "pairs": ranking(logits)}
+    if not masks.isnan().all():
+        parts["masks"] = known_bce(places, masks)
+    return torch.stack(list(parts.values())).sum(), parts
+
+
+def _windows(logits: list[Tensor], labels: Tensor, spans: tuple[int, ...]) -> Tensor:
+    """A window's target is the share of its frames that are manipulated, doubled and capped: half is enough."""
+    losses = []
+    for answer, span in zip(logits, spans, strict=True):
+        share = windows(labels, span).mean(-1)  # (B, N)
+        losses.append(F.binary_cross_entropy_with_logits(answer.float(), (2 * share).clamp(max=1)))
+    return torch.stack(losses).mean()

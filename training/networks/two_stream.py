@@ -1,0 +1,319 @@
+"""The two-stream DMCL network: RGB and optical flow learned together, one answer a frame.
+
+The idea of two co-learned streams, MSMR and MSCA is the paper's (ICMR 2023, doi 10.1145/3591106.3592284); widths,
+depths, heads and the fusion of spans are ours, because no code or equations were at hand.
+
+Legend: B clips, T frames (a multiple of 8), S the crop's side, K baselines (one a span), C channels, P places.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the name that PyTorch code uses
+
+from dmcl_sdk.motion import CHANNELS_PER_BASELINE, QUANTUM
+from training.networks.backbone import FactorisedBlock
+from training.networks.msca import SpanAttention, frames_of, tokens, windows
+from training.networks.msmr import (
+    EqualPriority,
+    Explanation,
+    MotionPreservingDown,
+    motion_targets,
+    second_difference,
+)
+
+PLACES_SIDE = 4
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes, and the switches that ablations turn.
+
+    Attributes:
+        size_px: side of the crop, a multiple of 32.
+        baselines: flow baselines in frames.
+        spans: window lengths in frames, one a baseline; 1 or even.
+        rgb_widths: channels at S/2, S/4, S/8, S/16.
+        flow_widths: channels for EACH baseline at S/4, S/8, S/16.
+        rgb_depths, flow_depths: blocks at each scale.
+        token_width: width of the attention's tokens.
+        motion_preserving: MSMR (i).
+        motion_explanation: MSMR (ii).
+        equal_priority: MSMR (iii).
+        cross_attention: MSCA; without it a window sees the two streams' means only.
+    """
+
+    size_px: int = 128
+    baselines: tuple[int, ...] = (1, 4, 15)
+    spans: tuple[int, ...] = (1, 4, 16)
+    rgb_widths: tuple[int, ...] = (24, 48, 96, 128)
+    flow_widths: tuple[int, ...] = (16, 32, 48)
+    rgb_depths: tuple[int, ...] = (1, 1, 2, 1)
+    flow_depths: tuple[int, ...] = (1, 1, 1)
+    token_width: int = 64
+    motion_preserving: bool = True
+    motion_explanation: bool = True
+    equal_priority: bool = True
+    cross_attention: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.spans) != len(self.baselines):
+            raise ValueError(f"every span has a baseline of its own, got {self.spans} and {self.baselines}")
+        if any(span != 1 and span % 2 for span in self.spans):
+            raise ValueError(f"a span is 1 or even, got {self.spans}")
+        if (len(self.rgb_widths), len(self.rgb_depths), len(self.flow_widths), len(self.flow_depths)) != (
+            4,
+            4,
+            3,
+            3,
+        ):
+            raise ValueError("RGB has four scales and flow three, each with a width and a depth")
+        if self.size_px % 32:
+            raise ValueError(f"size_px is a multiple of 32, got {self.size_px}")
+
+    @classmethod
+    def named(cls, name: str) -> NetworkConfig:
+        """`small` ships and runs on CPUs; `base` is for those who have GPUs and the full datasets."""
+        sizes = {
+            "small": cls(),
+            "base": cls(
+                size_px=224,
+                rgb_widths=(64, 128, 256, 512),
+                flow_widths=(32, 64, 128),
+                rgb_depths=(2, 3, 4, 2),
+                flow_depths=(2, 3, 2),
+                token_width=256,
+            ),
+        }
+        if name not in sizes:
+            raise ValueError(f"network size is one of {sorted(sizes)}, got {name!r}")
+        return sizes[name]
+
+
+class Curves(NamedTuple):
+    """Logits a frame: what is exported and served."""
+
+    fused: Tensor  # (B, T)
+    spans: Tensor  # (B, T, K), one a span
+    rgb: Tensor  # (B, T), the RGB stream alone
+    flow: Tensor  # (B, T), the flow stream alone
+
+
+@dataclass
+class Training:
+    """What the losses need besides the curves."""
+
+    windows: list[Tensor]  # a span: (B, N) logits
+    priorities: list[tuple[Tensor, Tensor]]  # a scale: appearance (B,), motion (B,)
+    explanations: list[Explanation]  # a scale
+    places: list[Tensor]  # RGB, flow: logits of manipulated places, (B, T, S / 8, S / 8)
+
+
+class Stream(nn.Module):
+    """Scales of factorised blocks, each half the size of the one before."""
+
+    def __init__(
+        self, widths: tuple[int, ...], depths: tuple[int, ...], *, groups: int = 1, keep_motion: bool = True
+    ) -> None:
+        super().__init__()
+        full = [width * groups for width in widths]
+        self.downs = nn.ModuleList(
+            MotionPreservingDown(width, groups=groups, keep_motion=keep_motion) for width in full[:-1]
+        )
+        self.scales = nn.ModuleList(
+            nn.ModuleList(
+                FactorisedBlock(
+                    full[max(scale - 1, 0)] if block == 0 else full[scale], full[scale], groups=groups
+                )
+                for block in range(depth)
+            )
+            for scale, depth in enumerate(depths)
+        )
+
+    def forward(self, x: Tensor, frames: int) -> list[Tensor]:
+        """(B*T, C, H, W) -> features at H, H/2, H/4, ..."""
+        features: list[Tensor] = []
+        for scale, blocks in enumerate(self.scales):
+            if scale:
+                x = self.downs[scale - 1](x, frames)
+            for block in cast("nn.ModuleList", blocks):
+                x = block(x, frames)
+            features.append(x)
+        return features
+
+
+class FlowStem(nn.Module):
+    """Motion at full resolution is never pooled before its second differences are taken (MSMR (i) on the input)."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.count = len(config.baselines)
+        self.keep_motion = config.motion_preserving
+        per_baseline = CHANNELS_PER_BASELINE * 2 - 1 if self.keep_motion else CHANNELS_PER_BASELINE
+        width = config.flow_widths[0] * self.count
+        self.conv = nn.Conv2d(per_baseline * self.count, width, 3, padding=1, groups=self.count, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+
+    def forward(self, motion: Tensor, frames: int) -> Tensor:
+        """(B*T, 4K, S/2, S/2) -> (B*T, K * width, S/4, S/4)."""
+        channels = [F.avg_pool2d(motion, 2).unflatten(1, (self.count, -1))]
+        if self.keep_motion:
+            moving = motion.unflatten(1, (self.count, -1)).unflatten(
+                0, (-1, frames)
+            )  # (B, T, K, 4, S/2, S/2)
+            known = moving[:, :, :, 3:] > 0
+            known = known & torch.roll(known, 1, 1) & torch.roll(known, -1, 1)  # the zero ends hide the wrap
+            second = (second_difference(moving[:, :, :, :3]) * known).abs().flatten(0, 1).flatten(1, 2)
+            channels.append(F.max_pool2d(second, 2).unflatten(1, (self.count, -1)))
+        return torch.relu(self.norm(self.conv(torch.cat(channels, 2).flatten(1, 2))))
+
+
+class StreamHead(nn.Module):
+    """One stream's own logit a frame, from the mean and the maximum over places."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.logit = nn.Linear(2 * channels, 1)
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        """(B*T, C, H, W) -> (B, T)."""
+        pooled = torch.cat([x.mean((2, 3)), x.amax((2, 3))], -1)
+        return self.logit(pooled).reshape(-1, frames)
+
+
+class WindowMeans(nn.Module):
+    """Stands in for `SpanAttention` where the cross-attention is ablated: the same inputs, means only."""
+
+    def __init__(self, rgb: int, flow: int, span: int, *, width: int) -> None:
+        super().__init__()
+        self.span = span
+        self.mix = nn.Sequential(nn.Linear(rgb + flow, width), nn.GELU(), nn.Linear(width, 1))
+
+    def forward(self, rgb: Tensor, flow: Tensor) -> Tensor:
+        """(B, T, P, C_rgb), (B, T, P, C_flow) -> window logits (B, N)."""
+        both = windows(torch.cat([rgb, flow], -1), self.span)  # (B, N, w, P, C)
+        return self.mix(both.mean((2, 3))).squeeze(-1)
+
+
+class TwoStream(nn.Module):
+    """DMCL: `forward` answers every frame; `learn` answers with all that the losses need."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        baselines, keep = len(config.baselines), config.motion_preserving
+        self.rgb_stem = nn.Conv2d(3, config.rgb_widths[0], 3, stride=2, padding=1, bias=False)
+        self.rgb_stem_norm = nn.BatchNorm2d(config.rgb_widths[0])
+        self.flow_stem = FlowStem(config)
+        self.rgb = Stream(config.rgb_widths, config.rgb_depths, keep_motion=keep)
+        self.flow = Stream(config.flow_widths, config.flow_depths, groups=baselines, keep_motion=keep)
+        kind = SpanAttention if config.cross_attention else WindowMeans
+        self.attention = nn.ModuleList(
+            nn.ModuleList(
+                kind(config.rgb_widths[scale], config.flow_widths[scale], span, width=config.token_width)
+                for span in config.spans
+            )
+            for scale in (-2, -1)
+        )
+        self.rgb_head = StreamHead(config.rgb_widths[-1])
+        self.flow_head = StreamHead(config.flow_widths[-1] * baselines)
+        self.span_weight = nn.Parameter(torch.zeros(len(config.spans)))
+        self.stream_weight = nn.Parameter(torch.full((2, len(config.spans)), 0.5))
+        self.priorities = nn.ModuleList(EqualPriority(width) for width in config.rgb_widths)
+        self.rgb_places = nn.Conv2d(config.rgb_widths[-2], 1, 1)
+        self.flow_places = nn.Conv2d(config.flow_widths[-2] * baselines, 1, 1)
+        self.explain = nn.ModuleList(nn.Conv2d(width, 4, 1) for width in config.rgb_widths[1:])
+
+    def forward(self, rgb: Tensor, motion: Tensor) -> Curves:
+        """Logits of every frame.
+
+        Args:
+            rgb: crops, uint8 (B, T, S, S, 3).
+            motion: stored motion fields, int8 (B, T, 4K, S/2, S/2).
+        """
+        frames = rgb.shape[1]
+        rgb_features, flow_features, _ = self._features(rgb, motion)
+        return self._curves(
+            rgb_features, flow_features, self._windows(rgb_features, flow_features, frames), frames
+        )
+
+    def learn(self, rgb: Tensor, motion: Tensor) -> tuple[Curves, Training]:
+        """The curves of `forward`, and what MSMR and the window losses need."""
+        frames = rgb.shape[1]
+        rgb_features, flow_features, values = self._features(rgb, motion)
+        windowed = self._windows(rgb_features, flow_features, frames)
+        curves = self._curves(rgb_features, flow_features, windowed, frames)
+        priorities, explanations = [], []
+        if self.config.equal_priority:
+            priorities = [head(x, frames) for head, x in zip(self.priorities, rgb_features, strict=True)]
+        if self.config.motion_explanation:
+            for scale, (decoder, x) in enumerate(zip(self.explain, rgb_features[1:], strict=True)):
+                actual = motion_targets(values[:, :2], frames, 2 << scale)
+                explanations.append(Explanation(decoder(x), actual))
+        places = [
+            head(features[-2]).float().reshape(-1, frames, *features[-2].shape[2:])
+            for head, features in ((self.rgb_places, rgb_features), (self.flow_places, flow_features))
+        ]
+        return curves, Training(windowed, priorities, explanations, places)
+
+    def look(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
+        """The RGB stream alone on single pictures, for a start before there is motion.
+
+        Args:
+            rgb: uint8 (B, S, S, 3).
+
+        Returns:
+            Logits of the pictures, (B,), and of their places, (B, S / 8, S / 8).
+        """
+        features = self._rgb_features(rgb)
+        logits = self.rgb_head(features[-1], 1).squeeze(-1).float()
+        return logits, self.rgb_places(features[-2]).squeeze(1).float()
+
+    def _rgb_features(self, rgb: Tensor, frames: int = 1) -> list[Tensor]:
+        picture = rgb.permute(0, 3, 1, 2).float() * (4 / 255) - 2  # about -2..2
+        return cast("list[Tensor]", self.rgb(torch.relu(self.rgb_stem_norm(self.rgb_stem(picture))), frames))
+
+    def _features(self, rgb: Tensor, motion: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        frames = rgb.shape[1]
+        values = motion.flatten(0, 1).float() * QUANTUM
+        return (
+            self._rgb_features(rgb.flatten(0, 1), frames),
+            self.flow(self.flow_stem(values, frames), frames),
+            values,
+        )
+
+    def _windows(self, rgb: list[Tensor], flow: list[Tensor], frames: int) -> list[Tensor]:
+        """The logits of every span's windows, (B, N) each: the mean of the two deepest scales."""
+        baselines = len(self.config.baselines)
+        answers: list[list[Tensor]] = [[] for _ in self.config.spans]
+        for scale, attentions in zip((-2, -1), self.attention, strict=True):
+            appearance = tokens(rgb[scale], frames, PLACES_SIDE)
+            movement = tokens(flow[scale], frames, PLACES_SIDE).chunk(baselines, -1)
+            for span, attention in enumerate(cast("nn.ModuleList", attentions)):
+                answers[span].append(attention(appearance, movement[span]))
+        return [torch.stack(logits).mean(0) for logits in answers]
+
+    def _curves(self, rgb: list[Tensor], flow: list[Tensor], windows: list[Tensor], frames: int) -> Curves:
+        per_span = [
+            frames_of(logits.float(), span) for logits, span in zip(windows, self.config.spans, strict=True)
+        ]
+        alone = [self.rgb_head(rgb[-1], frames).float(), self.flow_head(flow[-1], frames).float()]
+        # the attention has only to add what neither stream says alone
+        spans = torch.stack(per_span, -1) + torch.stack(alone, -1) @ self.stream_weight  # (B, T, K)
+        return Curves(noisy_or(spans, torch.softmax(self.span_weight, 0)), spans, *alone)
+
+
+def noisy_or(logits: Tensor, weight: Tensor) -> Tensor:
+    """The logit of p = 1 - prod (1 - p_s) ** weight_s over the last axis: (B, T, K) -> (B, T)."""
+    hazard = (F.softplus(logits) * weight).sum(-1).clamp(1e-6, 30.0)  # -log(1 - p)
+    return hazard + torch.log(-torch.expm1(-hazard))
+
+
+def pool_logits(logits: Tensor, sharpness: float) -> Tensor:
+    """A clip's logit from its frames' by LogSumExp: (B, T) -> (B,). The mean at 0, the maximum at infinity."""
+    return (torch.logsumexp(logits * sharpness, -1) - math.log(logits.shape[-1])) / sharpness
