@@ -53,7 +53,7 @@ class JudgementRule:
     """
 
     min_face_px: float = 32.0
-    min_sharpness: float = 0.05
+    min_sharpness: float = 0.1
     min_brightness: float = 0.06
     max_yaw: float = 0.85
     min_visible: float = 0.7

@@ -123,10 +123,11 @@ class Picture:
         )
 
     def shrunk_luma(self) -> Pixels:
-        """Luma at (36, 64), as coded: enough to see a cut from one shot to the next."""
+        """Luma of the displayed picture at (36, 64), or (64, 36) if it is turned on its side: enough to see a cut."""
         # Sixteen samples a cell are enough; reading every pixel would cost a fifth of the decoding.
         samples = cv2.resize(self._field()[0], (256, 144), interpolation=cv2.INTER_NEAREST)
-        return np.asarray(cv2.resize(samples, (64, 36), interpolation=cv2.INTER_AREA), np.uint8)
+        small = np.asarray(cv2.resize(samples, (64, 36), interpolation=cv2.INTER_AREA), np.uint8)
+        return _turned(small, self.geometry.turn)
 
     def _field(self) -> tuple[Pixels, Pixels, Pixels]:
         y, u, v = self.planes
@@ -168,7 +169,7 @@ class Frame:
         return self.picture.crop(matrix, size_px)
 
     def shrunk_luma(self) -> Pixels:
-        """Luma at (36, 64), as coded: enough to see a cut from one shot to the next."""
+        """Luma of the displayed picture at (36, 64), or (64, 36) if it is turned on its side: enough to see a cut."""
         return self.picture.shrunk_luma()
 
 

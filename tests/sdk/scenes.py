@@ -24,11 +24,11 @@ def known_face(left: float = 0.3, top: float = 0.2, width: float = 0.4, height: 
 
 
 def tinted(first: int, end: int) -> Callable[[int, int, int], Picture]:
-    """Paints moving texture; frames [first, end) are red."""
+    """Paints texture that moves and is back after 100 frames; frames [first, end) are red."""
 
     def paint(index: int, width: int, height: int) -> Picture:
         ys, xs = np.mgrid[:height, :width].astype(np.float32)
-        waves = 110 + 45 * np.sin((xs + index) / 5) * np.cos(ys / 4) + 30 * np.sin((xs - ys) / 2.5)
+        waves = 110 + 45 * np.sin((xs + index * np.pi / 5) / 5) * np.cos(ys / 4) + 30 * np.sin((xs - ys) / 2.5)
         picture = np.repeat(waves[..., None], 3, -1)
         if first <= index < end:
             picture *= (1.3, 0.6, 0.6)

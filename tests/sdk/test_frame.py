@@ -244,3 +244,17 @@ def test_corners_keep_their_colours() -> None:
     image = frame_of(cornered(0, 64, 48)).image(64)
     assert np.abs(image[4, 4] - np.array(CORNERS["top left"])).max() < 4
     assert np.abs(image[-4, -4] - np.array(CORNERS["bottom right"])).max() < 4
+
+
+@pytest.mark.parametrize(("rotation", "corner"), [(0, (0, 0)), (90, (0, -1)), (180, (-1, -1)), (270, (-1, 0))])
+def test_shrunk_luma_is_turned_as_the_picture_is_displayed(rotation: int, corner: tuple[int, int]) -> None:
+    def lit(_index: int, width: int, height: int) -> np.ndarray:
+        picture = np.zeros((height, width, 3), np.uint8)
+        picture[: height // 3, : width // 3] = 255
+        return picture
+
+    with open_video(make_video(3, painter=lit, rotation=rotation)) as frames:
+        small = next(iter(frames)).shrunk_luma()
+    assert small.shape == ((64, 36) if rotation % 180 else (36, 64))
+    assert small[corner] > 200
+    assert (small > 128).mean() < 0.2

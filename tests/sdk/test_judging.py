@@ -57,7 +57,7 @@ def judged(frames: int, network: ScriptedNetwork) -> JudgedRun:
     return run
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(frames=st.integers(LEAST_FRAMES, 3 * CHUNK_FRAMES))
 def test_every_frame_of_a_run_of_any_length_is_answered_with_its_own_logits(frames: int) -> None:
     network = Watching()

@@ -123,7 +123,7 @@ class ClipPairs:
         self.mix, self.menu = mix or Mix(), menu or Menu()
         self.corruptions = corruptions or CorruptionRanges()
         self.motion = MotionEstimator(motion)
-        self.margin_template = np.asarray(TEMPLATE * size_px + MARGIN_PX - 0.5, np.float32)
+        self.margin_template = np.asarray(TEMPLATE * size_px + MARGIN_PX, np.float32)
         weights = np.array(
             [self.mix.forged, self.mix.genuine * bool(self.fake), self.mix.photographs * bool(photographs)]
         )

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+
+from tests.sdk.scenes import red_video
+
+HOURS = 2
+CLIP_FRAMES = 100
+GIB = 2**30
+
+SCORE = """
+import json, resource, sys
+from tests.sdk.scenes import red_detector
+verdict = red_detector().score(sys.argv[1])
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(json.dumps({
+    "peak": peak, "duration_ms": verdict.asset.duration_ms, "scanned_ms": verdict.summary.scanned_ms,
+    "tracks": len(verdict.tracks), "spans": len(verdict.spans), "status": verdict.status,
+}))
+"""
+
+
+def repeated(clip: bytes, path: Path, times: int) -> None:
+    """The same packets over and over, as one long file: decoding it is real, encoding it is not needed."""
+    source = path.with_suffix(".clip.mp4")
+    source.write_bytes(clip)
+    with av.open(source) as read, av.open(path, "w") as written:
+        stream = written.add_stream_from_template(read.streams.video[0])
+        packets = [packet for packet in read.demux(video=0) if packet.dts is not None]
+        assert packets[0].time_base is not None
+        step = round(Fraction(CLIP_FRAMES, 25) / packets[0].time_base)
+        times_of = [(packet.pts or 0, packet.dts or 0) for packet in packets]
+        for turn in range(times):
+            for packet, (pts, dts) in zip(packets, times_of, strict=True):
+                packet.pts, packet.dts, packet.stream = pts + turn * step, dts + turn * step, stream
+                written.mux(packet)
+
+
+@pytest.mark.slow
+def test_a_video_of_two_hours_takes_less_than_a_gibibyte(tmp_path: Path) -> None:
+    path = tmp_path / "long.mp4"
+    turns = HOURS * 3600 * 25 // CLIP_FRAMES
+    repeated(red_video(CLIP_FRAMES, 40, 60, b_frames=0), path, turns)
+    answer = subprocess.run([sys.executable, "-c", SCORE, str(path)], capture_output=True, text=True, check=True)
+    found = json.loads(answer.stdout)
+    assert found["duration_ms"] == HOURS * 3_600_000
+    assert found["scanned_ms"] == found["duration_ms"]
+    assert found["status"] == "scored"
+    assert (found["tracks"], found["spans"]) == (1, turns)
+    assert found["peak"] < GIB
