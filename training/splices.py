@@ -13,12 +13,15 @@ from pathlib import Path
 
 import av
 import numpy as np
+import numpy.typing as npt
 
 from dmcl_sdk.segment import Segment
 from training.data.manifest import Clip
 
+Picture = npt.NDArray[np.uint8]
 LENGTHS_S = (0.4, 1.0, 2.0)
 CRF = 23
+MOST_APART = 3.0  # grey levels, from one encoding to another
 _SAME_BITS = {
     "crf": str(CRF),
     "preset": "veryfast",
@@ -45,36 +48,55 @@ class Splice:
 
 
 def make_splices(clips: list[Clip], folder: Path, *, seed: int = 0) -> Iterator[Splice]:
-    """Splices of every aligned pair among the clips, one of each length; the same for the same seed."""
+    """Splices of every pair among the clips that is aligned frame by frame, one of each length.
+
+    The same for the same seed. They are as long as the shorter of the two.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for clip in clips:
         if not clip.fake or clip.pair is None:
             continue
         real, fake = _frames(clip.pair), _frames(clip.path)
-        if len(real[0]) != len(fake[0]) or real[0][0].shape != fake[0][0].shape:
-            continue  # not aligned frame by frame
-        rate = real[1]
+        if not _aligned(real[0], fake[0]):
+            continue
+        rate, total = real[1], min(len(real[0]), len(fake[0]))
         for length_s in LENGTHS_S:
             rng = np.random.default_rng([seed, round(length_s * 1000), *clip.path.stem.encode()])
-            length, total = round(length_s * rate), len(real[0])
+            length = round(length_s * rate)
             if length > total // 2:
                 continue
             first = int(rng.integers(total // 8, total - total // 8 - length))
             path = folder / f"{clip.path.stem}-{round(length_s * 1000)}ms.mp4"
-            _write(real[0][:first] + fake[0][first : first + length] + real[0][first + length :], rate, path)
+            _write(
+                real[0][:first] + fake[0][first : first + length] + real[0][first + length : total],
+                rate,
+                path,
+            )
             truth = Segment(float(first / rate), float((first + length) / rate))
             yield Splice(path, truth, clip.pair.name, clip.generator)
 
 
-def _frames(path: Path) -> tuple[list[np.ndarray], Fraction]:
+def _aligned(real: list[Picture], fake: list[Picture]) -> bool:
+    """Whether the fake is the real one's beginning, frame by frame: outside the face the pictures are the same."""
+    if real[0].shape != fake[0].shape:
+        return False
+    height = real[0].shape[0] * 2 // 3
+    shown = range(0, min(len(real), len(fake)), 10)
+    apart = [np.median(np.abs(real[n][:height].astype(np.int16) - fake[n][:height])) for n in shown]
+    return float(np.mean(apart)) <= MOST_APART
+
+
+def _frames(path: Path) -> tuple[list[Picture], Fraction]:
     """All pictures as planar YUV 4:2:0, and the frame rate."""
     with av.open(path) as container:
         stream = container.streams.video[0]
-        frames = [frame.to_ndarray(format="yuv420p") for frame in container.decode(stream)]
+        frames = [
+            np.asarray(frame.to_ndarray(format="yuv420p"), np.uint8) for frame in container.decode(stream)
+        ]
         return frames, Fraction(stream.average_rate or 25)
 
 
-def _write(frames: list[np.ndarray], rate: Fraction, path: Path) -> None:
+def _write(frames: list[Picture], rate: Fraction, path: Path) -> None:
     with av.open(path, "w") as container:
         stream = container.add_stream("libx264", rate=rate, options=_SAME_BITS)
         stream.height, stream.width = frames[0].shape[0] * 2 // 3, frames[0].shape[1]

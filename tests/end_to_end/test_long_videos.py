@@ -48,7 +48,9 @@ def test_a_video_of_two_hours_takes_less_than_a_gibibyte(tmp_path: Path) -> None
     path = tmp_path / "long.mp4"
     turns = HOURS * 3600 * 25 // CLIP_FRAMES
     repeated(red_video(CLIP_FRAMES, 40, 60, b_frames=0), path, turns)
-    answer = subprocess.run([sys.executable, "-c", SCORE, str(path)], capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", SCORE, str(path)], capture_output=True, text=True, check=True
+    )
     found = json.loads(answer.stdout)
     assert found["duration_ms"] == HOURS * 3_600_000
     assert found["scanned_ms"] == found["duration_ms"]

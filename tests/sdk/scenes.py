@@ -28,7 +28,9 @@ def tinted(first: int, end: int) -> Callable[[int, int, int], Picture]:
 
     def paint(index: int, width: int, height: int) -> Picture:
         ys, xs = np.mgrid[:height, :width].astype(np.float32)
-        waves = 110 + 45 * np.sin((xs + index * np.pi / 5) / 5) * np.cos(ys / 4) + 30 * np.sin((xs - ys) / 2.5)
+        waves = (
+            110 + 45 * np.sin((xs + index * np.pi / 5) / 5) * np.cos(ys / 4) + 30 * np.sin((xs - ys) / 2.5)
+        )
         picture = np.repeat(waves[..., None], 3, -1)
         if first <= index < end:
             picture *= (1.3, 0.6, 0.6)

@@ -246,7 +246,9 @@ def test_corners_keep_their_colours() -> None:
     assert np.abs(image[-4, -4] - np.array(CORNERS["bottom right"])).max() < 4
 
 
-@pytest.mark.parametrize(("rotation", "corner"), [(0, (0, 0)), (90, (0, -1)), (180, (-1, -1)), (270, (-1, 0))])
+@pytest.mark.parametrize(
+    ("rotation", "corner"), [(0, (0, 0)), (90, (0, -1)), (180, (-1, -1)), (270, (-1, 0))]
+)
 def test_shrunk_luma_is_turned_as_the_picture_is_displayed(rotation: int, corner: tuple[int, int]) -> None:
     def lit(_index: int, width: int, height: int) -> np.ndarray:
         picture = np.zeros((height, width, 3), np.uint8)

@@ -34,6 +34,7 @@ from training.forgeries.__main__ import main
 from training.forgeries.animate import AnimationSettings
 from training.forgeries.drawn_face import drawn_clip
 from training.forgeries.hard_reals import HardRealSettings, Hardship, endure
+from training.forgeries.occluders import add_caption
 from training.forgeries.regions import OUTLINES, Part, layout, region
 from training.forgeries.trajectories import back_and_forth, noise_paths, ramp
 
@@ -418,3 +419,9 @@ def test_the_contact_sheet_has_a_row_for_every_kind(tmp_path: Path) -> None:
     sheet = cv2.imread(str(tmp_path / "sheet.png"))
     assert sheet is not None
     assert sheet.shape[0] == 160 * (1 + len(KINDS) + 1 + len(HARDSHIPS) + 1)
+
+
+def test_a_caption_at_the_rim_is_cut_off_by_it() -> None:
+    clip = drawn_clip(frames=1, crop_px=160)
+    for seed in range(400):
+        assert add_caption(clip, np.random.default_rng(seed)).shape == clip.shape

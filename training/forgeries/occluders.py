@@ -39,7 +39,9 @@ def add_caption(clip: Clip, rng: np.random.Generator) -> Clip:
     right = min(0.97, left / side_px + rng.uniform(0.2, 0.9)) * side_px
     while left < right:
         letter = max(1, int(rng.uniform(0.3, 0.8) * height))
-        shape[top : top + height, left : left + letter] = rng.random((height, 1), np.float32).round()
+        rows = rng.random((height, 1), np.float32).round()
+        place = shape[top : top + height, left : left + letter]
+        place[:] = rows[: len(place)]
         left += letter + max(1, height // 5)
     colour = rng.choice((np.full(3, 245.0), np.array([240.0, 220.0, 40.0]), np.full(3, 15.0)))
     paper = np.broadcast_to(colour, (side_px, side_px, 3))
