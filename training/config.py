@@ -24,7 +24,8 @@ class TrainConfig(BaseModel):
         picture_steps: steps before those, in which the RGB stream learns from single pictures: for the cost of one
             clip it sees two dozen different people.
         picture_pairs: real and fake pictures a step.
-        rate: peak learning rate; warmed up over the first 3 %, then cosine to zero.
+        rate: peak learning rate of the whole network; warmed up over the first 3 %, then cosine to zero.
+        picture_rate: the same for single pictures, falling to a tenth.
         decay: weight decay.
         ema: decay of the running mean of weights, which is what is kept.
         seed: of weights and data.
@@ -45,7 +46,8 @@ class TrainConfig(BaseModel):
     steps: int = Field(default=2000, ge=1)
     picture_steps: int = Field(default=600, ge=0)
     picture_pairs: int = Field(default=64, ge=1)
-    rate: float = Field(default=1e-3, gt=0)
+    rate: float = Field(default=6e-4, gt=0)
+    picture_rate: float = Field(default=1e-3, gt=0)
     decay: float = Field(default=0.02, ge=0)
     ema: float = Field(default=0.998, ge=0, lt=1)
     seed: int = 0

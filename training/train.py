@@ -129,7 +129,7 @@ def _step(
 ) -> dict[str, float]:
     """One optimisation step over (pairs, 2, ...); returns the parts of the loss."""
     for group in optimizer.param_groups:
-        group["lr"] = config.rate * schedule(step, config)
+        group["lr"] = schedule(step, config)
     network.train()
     loss, parts = _losses(network, batch, bf16=config.precision == "bf16")
     optimizer.zero_grad(set_to_none=True)
@@ -154,13 +154,17 @@ def _losses(network: TwoStream, batch: PicturePair | Pair, *, bf16: bool) -> tup
 
 
 def schedule(step: int, config: TrainConfig) -> float:
-    """Share of the peak rate: pictures and clips each warm up over 3 %, then fall to a tenth, or to zero, by cosine."""
+    """Learning rate: pictures and clips each warm up over 3 %, then fall by cosine, to a tenth or to zero."""
     in_pictures = step < config.picture_steps
-    done, steps = (step, config.picture_steps) if in_pictures else (step - config.picture_steps, config.steps)
-    least, warm = 0.1 if in_pictures else 0.0, max(1, round(0.03 * steps))
+    peak, least, done, steps = (
+        (config.picture_rate, 0.1, step, config.picture_steps)
+        if in_pictures
+        else (config.rate, 0.0, step - config.picture_steps, config.steps)
+    )
+    warm = max(1, round(0.03 * steps))
     if done < warm:
-        return (done + 1) / warm
-    return least + (1 - least) * 0.5 * (1 + math.cos(math.pi * (done - warm) / max(1, steps - warm)))
+        return peak * (done + 1) / warm
+    return peak * (least + (1 - least) * 0.5 * (1 + math.cos(math.pi * (done - warm) / max(1, steps - warm))))
 
 
 def _groups(network: TwoStream, config: TrainConfig) -> list[dict[str, Any]]:

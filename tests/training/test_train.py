@@ -88,11 +88,11 @@ def test_a_change_is_laid_over_the_file_and_paths_are_relative_to_it(tmp_path: P
 
 
 def test_the_rate_warms_up_and_falls_in_both_parts(world: Path, tmp_path: Path) -> None:
-    settings = config(world, tmp_path, picture_steps=100, steps=200)
+    settings = config(world, tmp_path, picture_steps=100, steps=200, picture_rate=1.0, rate=0.5)
     rates = [schedule(step, settings) for step in range(300)]
     assert rates[0] < rates[2] == 1.0
     assert rates[99] == pytest.approx(0.1, abs=0.01)
-    assert rates[105] == pytest.approx(1.0, abs=0.01)
+    assert rates[105] == pytest.approx(0.5, abs=0.01)
     assert rates[299] < 0.001
 
 
