@@ -1,13 +1,13 @@
 # The one face of the repository: `make help`.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo install fix check lint types layers test test-all
+.PHONY: help demo install fix check lint types layers test test-all bench docs
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
-PACKAGES := dmcl_sdk connectors training tests examples
+PACKAGES := dmcl_sdk connectors training tests examples benchmarks
 # Two workers, one thread each: more threads than cores only wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
@@ -38,7 +38,7 @@ lint: $(DEV)  ## Format and lint rules
 
 types: $(DEV)  ## mypy, strict
 	$(BIN)/mypy
-	$(BIN)/mypy examples
+	$(BIN)/mypy examples benchmarks
 
 layers: $(DEV)  ## Which package may import which
 	$(BIN)/lint-imports
@@ -48,6 +48,12 @@ test: $(DEV)  ## The quick tests
 
 test-all: $(DEV)  ## The slow tests too
 	$(PYTEST) -m "not gpu"
+
+bench: $(DEV)  ## What scoring costs beside a bare decode
+	$(BIN)/python benchmarks/score.py
+
+docs: $(DEV)  ## Write the published schema anew
+	$(BIN)/dmcl schema verdict > docs/schema/verdict-1.json
 
 $(READY):
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
