@@ -9,7 +9,6 @@ depends on frames t and t-k alone, so any chunking of a run gives the same numbe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -163,9 +162,3 @@ def _rigid_fit(size: int) -> _RigidFit:
 def as_values(fields: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
     """Compressed values g(v) and validity 0..1 from the stored integers."""
     return fields.astype(np.float32) * np.float32(QUANTUM)
-
-
-def baseline_names(spec: MotionSpec) -> Sequence[str]:
-    """What each channel holds, in order, for people and plots."""
-    kinds = ("right", "down", "difference", "validity")
-    return [f"{kind} over {baseline}" for baseline in spec.baselines for kind in kinds]

@@ -27,12 +27,10 @@ ReasonCode = Literal[
     "too_dark",
     "too_short",
     "low_coverage",
-    "low_quality",
     "too_many_faces",
     # why a judgement is withheld, or weaker
     "near_threshold",
     "modality_conflict",
-    "static_image",
     # what the file was like
     "truncated",
     "decode_error",

@@ -11,7 +11,6 @@ from dmcl_sdk.motion import (
     FLOW_SCALE_PX,
     MotionSpec,
     as_values,
-    baseline_names,
     compress,
     motion_fields,
 )
@@ -105,8 +104,3 @@ def test_a_twentieth_of_a_pixel_is_still_told_from_none() -> None:
 def test_baselines_out_of_order_are_refused(baselines: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="baselines are distinct"):
         MotionSpec(baselines)
-
-
-def test_every_channel_has_a_name() -> None:
-    assert len(baseline_names(SPEC)) == SPEC.channels == 8
-    assert baseline_names(SPEC)[6] == "difference over 4"
