@@ -242,6 +242,7 @@ def _start(path: Path, content: bytes, name: str) -> Any:  # noqa: ANN401
         raise DeviceError(f"the provider {name!r} is not installed: {_INSTALL[name]}")
     options = runtime.SessionOptions()
     options.log_severity_level = 4  # its own warnings go to standard error, past every logger
+    options.enable_mem_pattern = False  # runs come in many lengths: a plan kept for each doubles the memory
     execution = _EXECUTION_PROVIDERS[name]
     try:
         if name == "openvino" and execution not in runtime.get_available_providers():

@@ -26,6 +26,21 @@ print(json.dumps({
 }))
 """
 
+MANY_LENGTHS = """
+import resource
+import numpy as np
+from dmcl_sdk.judging import CHUNK_FRAMES
+from dmcl_sdk.network import OnnxNetwork
+network = OnnxNetwork(providers=["cpu"])
+spec, rng = network.spec, np.random.default_rng(0)
+rgb = rng.integers(0, 256, (1, CHUNK_FRAMES, spec.size_px, spec.size_px, 3), np.uint8)
+shape = (1, CHUNK_FRAMES, spec.motion.channels, spec.size_px // 2, spec.size_px // 2)
+motion = rng.integers(-40, 40, shape, np.int8)
+for frames in rng.integers(2, CHUNK_FRAMES // 8 + 1, 60) * 8:
+    network.run(rgb[:, :frames], motion[:, :frames])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
 
 def repeated(clip: bytes, path: Path, times: int) -> None:
     """The same packets over and over, as one long file: decoding it is real, encoding it is not needed."""
@@ -41,6 +56,12 @@ def repeated(clip: bytes, path: Path, times: int) -> None:
             for packet, (pts, dts) in zip(packets, times_of, strict=True):
                 packet.pts, packet.dts, packet.stream = pts + turn * step, dts + turn * step, stream
                 written.mux(packet)
+
+
+@pytest.mark.slow
+def test_the_model_that_ships_takes_less_than_a_gibibyte_whatever_the_lengths_of_runs() -> None:
+    answer = subprocess.run([sys.executable, "-c", MANY_LENGTHS], capture_output=True, text=True, check=True)
+    assert int(answer.stdout) < GIB
 
 
 @pytest.mark.slow
