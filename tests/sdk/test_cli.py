@@ -90,7 +90,7 @@ def without_judgement(name: str, *, abstained: bool = False) -> Verdict:
     return Verdict(
         status="abstained" if abstained else "not_applicable",
         asset=Asset(uri=name, duration_ms=1000),
-        reasons=(Reason(code="low_quality" if abstained else "no_face", message="no face was found"),),
+        reasons=(Reason(code="low_coverage" if abstained else "no_face", message="no face was found"),),
     )
 
 

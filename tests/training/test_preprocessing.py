@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dmcl_sdk import Detector
+from dmcl_sdk.judging import CHUNK_FRAMES, OVERLAP_FRAMES
 from dmcl_sdk.motion import motion_fields
 from dmcl_sdk.network import FrameCurves
 from dmcl_sdk.testing import ScriptedNetwork, scripted_spec
@@ -30,12 +31,15 @@ class Recorder(ScriptedNetwork):
 def test_what_is_trained_on_is_bit_for_bit_what_is_served() -> None:
     recorder = Recorder()
     Detector(recorder).score(carphone())
-    served_rgb, served_motion = recorder.asked[0]  # type: ignore[attr-defined]
     (crops,) = read_runs(carphone(), SIZE, margin_px=0).values()
     cut = np.stack([crop.image for crop in crops])
-    assert len(served_rgb) == 120
-    assert np.array_equal(cut, served_rgb)
-    assert np.array_equal(motion_fields(cut, recorder.spec.motion), served_motion)
+    motion = motion_fields(cut, recorder.spec.motion)
+    starts, end = [0, CHUNK_FRAMES - OVERLAP_FRAMES], 0
+    for start, (served_rgb, served_motion) in zip(starts, recorder.asked, strict=True):  # type: ignore[attr-defined]
+        end = start + len(served_rgb)
+        assert np.array_equal(cut[start:end], served_rgb)
+        assert np.array_equal(motion[start:end], served_motion)
+    assert end == len(cut) == 120
 
 
 def test_a_margin_leaves_the_middle_as_it_was_but_for_rounding() -> None:
