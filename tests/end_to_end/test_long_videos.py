@@ -59,9 +59,9 @@ def repeated(clip: bytes, path: Path, times: int) -> None:
 
 
 @pytest.mark.slow
-def test_the_model_that_ships_takes_less_than_a_gibibyte_whatever_the_lengths_of_runs() -> None:
+def test_the_model_that_ships_leaves_a_fifth_of_a_gibibyte_to_the_rest_whatever_the_lengths_of_runs() -> None:
     answer = subprocess.run([sys.executable, "-c", MANY_LENGTHS], capture_output=True, text=True, check=True)
-    assert int(answer.stdout) < GIB
+    assert int(answer.stdout) < 0.8 * GIB
 
 
 @pytest.mark.slow
