@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import tracemalloc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from hypothesis import strategies as st
@@ -32,3 +35,33 @@ def at_25_fps(scores: Sequence[float]) -> Curve:
 
 def bounds(spans: Sequence[Segment]) -> list[tuple[float, float]]:
     return [(span.start_s, span.end_s) for span in spans]
+
+
+def two_hours() -> dict[str, Curve]:
+    """Long curves by what they look like: as many runs as there may be, regular ones, and a single one."""
+    frames = 216_000
+    edges_s = np.arange(frames + 1) / 30
+    return {
+        "boxes": (np.where(np.arange(frames) % 18 < 9, 0.9, 0.0), edges_s),
+        "flat": (np.full(frames, 0.7), edges_s),
+        "noise": (np.random.default_rng(0).random(frames), edges_s),
+    }
+
+
+@dataclass
+class Peak:
+    """The most bytes that were held at once; -1 while that is being measured."""
+
+    bytes: int = -1
+
+
+@contextmanager
+def peak_memory() -> Iterator[Peak]:
+    """What the block allocates, arrays included."""
+    peak = Peak()
+    tracemalloc.start()
+    try:
+        yield peak
+        peak.bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()

@@ -5,21 +5,20 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.special import expit, logit
 
-from dmcl_sdk.localization import (
-    ProposalRule,
-    iou_matrix,
-    propose_spans,
-    soft_nms,
-)
+from dmcl_sdk.proposals import ProposalRule, iou_matrix, propose_spans, soft_nms
 from dmcl_sdk.segment import Segment, merge, temporal_iou
-from tests.sdk.curves import NAN, Curve, at_25_fps, bounds, some_curves
+from tests.sdk.curves import NAN, Curve, at_25_fps, bounds, peak_memory, some_curves, two_hours
 
 # A shared machine stalls: a slow example is no failure.
 settings.register_profile("patient", deadline=None)
@@ -33,66 +32,145 @@ def some_segments(draw: st.DrawFn) -> list[Segment]:
     return [Segment(start / 25, (start + length) / 25, score) for start, length, score in drawn]
 
 
-class TestProposals:
+# Nothing is pushed down, dropped or left out: scores are what a stretch earns by itself.
+APART = ProposalRule(sigma=1e9, max_proposals=1000, min_score=0.0)
+
+
+def first(scores: Sequence[float] | NDArray[np.float64], rule: ProposalRule | None = None) -> Segment:
+    """The best proposal of a curve at 25 frames a second."""
+    return propose_spans(*at_25_fps(list(scores)), rule)[0]
+
+
+def box(inside: float, around: float = 0.05, *, length: int = 20) -> list[float]:
+    """Two seconds of `around`, then `inside`, then `around` again."""
+    return [around] * 50 + [inside] * length + [around] * 50
+
+
+def score_of(contrast: float, length_s: float) -> float:
+    """The score of a step in log-odds, written out."""
+    return math.tanh(contrast * math.sqrt(length_s / (length_s + 0.5)) / 4)
+
+
+def mean_iou_in_noise(deviation: float, rule: ProposalRule) -> float:
+    """How well the best proposal meets a box, over 30 draws of noise on every frame's log-odds."""
+    noise = np.random.default_rng(0).normal(0, deviation, (30, 120))
+    found = [first(expit(logit(box(0.9)) + one), rule) for one in noise]
+    return float(np.mean([temporal_iou(span, Segment(50 / 25, 70 / 25)) for span in found]))
+
+
+class TestWhatStandsOut:
     def test_a_clean_box_is_the_first_proposal_to_the_frame(self) -> None:
-        first, *_ = propose_spans(*at_25_fps([0.05] * 40 + [0.9] * 20 + [0.05] * 40))
+        best = first(box(0.9))
 
-        assert (first.start_s, first.end_s) == (40 / 25, 60 / 25)
-        assert first.score == pytest.approx(0.85)
+        assert (best.start_s, best.end_s) == (50 / 25, 70 / 25)
+        assert best.score == pytest.approx(score_of(logit(0.9) - logit(0.05), 0.8))
 
-    def test_a_blurred_box_is_bounded_where_it_crosses_half_its_height(self) -> None:
-        box = np.repeat([0.02, 0.9, 0.02], [60, 25, 60])
-        blurred = np.convolve(np.pad(box, 4, mode="edge"), np.full(9, 1 / 9), mode="valid")
-        first, *_ = propose_spans(*at_25_fps(blurred.tolist()))
+    def test_a_blurred_box_is_bounded_where_it_crosses_half_its_height_in_log_odds(self) -> None:
+        blurred = np.convolve(np.pad(logit(box(0.9)), 4, mode="edge"), np.full(9, 1 / 9), mode="valid")
 
-        assert temporal_iou(first, Segment(60 / 25, 85 / 25)) >= 0.9
+        assert temporal_iou(first(expit(blurred)), Segment(50 / 25, 70 / 25)) >= 0.9
+
+    @pytest.mark.parametrize("offset", [-2.0, -1.0, 1.0, 2.0])
+    def test_a_span_on_top_of_a_faces_own_offset_is_found_as_well_as_on_none(self, offset: float) -> None:
+        plain = np.array(box(0.8, 0.2) * 8)
+        moved = expit(logit(plain) + offset)
+        found, found_moved = (propose_spans(*at_25_fps(list(curve)), APART)[:8] for curve in (plain, moved))
+
+        assert sorted(bounds(found_moved)) == sorted(bounds(found))
+        assert [span.score for span in found_moved] == pytest.approx([span.score for span in found])
 
     def test_a_stronger_span_of_another_video_ranks_higher(self) -> None:
-        weak, *_ = propose_spans(*at_25_fps([0.05] * 40 + [0.4] * 20 + [0.05] * 40))
-        strong, *_ = propose_spans(*at_25_fps([0.05] * 40 + [0.9] * 20 + [0.05] * 40))
+        assert first(box(0.9)).score > first(box(0.4)).score
 
-        assert strong.score > weak.score
+    def test_the_longer_of_two_equal_steps_is_surer(self) -> None:
+        scores = [first(box(0.9, length=length)).score for length in (10, 20, 50, 100)]
+
+        assert scores == sorted(set(scores))
 
     def test_a_slow_rise_of_the_same_height_ranks_lower_than_a_box(self) -> None:
-        frames = np.arange(200)
-        hill, *_ = propose_spans(*at_25_fps((0.9 * np.exp(-(((frames - 100) / 50) ** 2))).tolist()))
-        box, *_ = propose_spans(*at_25_fps([0.0] * 90 + [0.9] * 20 + [0.0] * 90))
+        hill = 0.05 + 0.85 * np.exp(-(((np.arange(200) - 100) / 50) ** 2))
 
-        assert box.score > hill.score + 0.1
+        assert first(box(0.9)).score > first(hill).score + 0.1
 
-    def test_a_video_manipulated_throughout_keeps_its_mean(self) -> None:
+    @pytest.mark.parametrize(("before", "after"), [(0.7, 0.1), (0.1, 0.7), (0.7, 0.7)])
+    def test_the_higher_side_counts(self, before: float, after: float) -> None:
+        curve = at_25_fps([before] * 40 + [0.9] * 20 + [after] * 40)
+        cut_raw = replace(APART, smoothing_s=0.0)
+        (peak,) = (span for span in propose_spans(*curve, cut_raw) if bounds([span]) == [(40 / 25, 60 / 25)])
+
+        assert peak.score == pytest.approx(score_of(logit(0.9) - logit(0.7), 0.8))
+
+    def test_noise_hardly_moves_the_bounds(self) -> None:
+        assert mean_iou_in_noise(1.5, ProposalRule()) > 0.9
+
+    def test_smoothing_finds_the_bounds_that_strong_noise_hides(self) -> None:
+        smooth, rough = (
+            mean_iou_in_noise(4.0, ProposalRule(smoothing_s=smoothing_s, max_gap_s=0.0))
+            for smoothing_s in (0.3, 0.0)
+        )
+
+        assert smooth > rough + 0.05
+
+
+class TestWholeFaces:
+    def test_a_face_manipulated_throughout_is_measured_against_even_odds(self) -> None:
         (whole, *_) = propose_spans(*at_25_fps([0.8] * 50))
 
         assert (whole.start_s, whole.end_s) == (0.0, 2.0)
-        assert whole.score == pytest.approx(0.8)
+        assert whole.score == pytest.approx(score_of(logit(0.8), 2.0))
 
-    def test_high_surroundings_on_either_side_count_against_a_proposal(self) -> None:
-        high_before = at_25_fps([0.7] * 40 + [0.9] * 20 + [0.1] * 40)
-        high_after = at_25_fps([0.1] * 40 + [0.9] * 20 + [0.7] * 40)
+    def test_rounding_does_not_cut_a_flat_curve_to_pieces(self) -> None:
+        assert bounds(propose_spans(*at_25_fps([0.7] * 1000), APART)) == [(0.0, 40.0)]
 
-        for curve in (high_before, high_after):
-            (peak,) = (span for span in propose_spans(*curve) if bounds([span]) == [(40 / 25, 60 / 25)])
-            assert peak.score <= 0.9 - (0.7 + 0.1) / 2 + 1e-9
+    def test_a_gap_in_what_was_judged_does_not_hide_that_all_of_it_is_manipulated(self) -> None:
+        whole = first([NAN] * 5 + [0.8] * 50 + [NAN] * 20 + [0.8] * 50)
 
-    def test_unjudged_surroundings_are_no_evidence_either_way(self) -> None:
-        seen, *_ = propose_spans(*at_25_fps([0.3] * 20 + [0.9] * 20 + [0.3] * 20))
-        half_seen, *_ = propose_spans(*at_25_fps([NAN] * 20 + [0.9] * 20 + [0.3] * 20))
+        assert (whole.start_s, whole.end_s) == (5 / 25, 125 / 25)
+        assert whole.score == pytest.approx(score_of(logit(0.8), 4.0))
 
-        assert (half_seen.start_s, half_seen.end_s) == (seen.start_s, seen.end_s)
-        assert half_seen.score == pytest.approx(seen.score)
-
-    @pytest.mark.parametrize("scores", [[], [NAN] * 30, [0.0] * 30])
-    def test_nothing_is_proposed_where_nothing_was_seen(self, scores: list[float]) -> None:
+    @pytest.mark.parametrize("scores", [[], [NAN] * 30, [0.0] * 30, [0.3] * 30, [0.5] * 30])
+    def test_nothing_is_proposed_where_nothing_is_above_even_odds_or_its_surroundings(
+        self, scores: list[float]
+    ) -> None:
         assert propose_spans(*at_25_fps(scores)) == []
 
+    def test_certainty_is_not_infinite(self) -> None:
+        assert first(box(1.0, 0.0)).score == pytest.approx(score_of(14.0, 0.8))
+
+
+class TestTimeThatWasNotJudged:
+    def test_it_counts_as_even_odds(self) -> None:
+        cut_raw = ProposalRule(smoothing_s=0.0)
+        unseen, even = (first([beside] * 50 + box(0.9)[50:], cut_raw) for beside in (NAN, 0.5))
+
+        assert (unseen.start_s, unseen.end_s) == (even.start_s, even.end_s) == (50 / 25, 70 / 25)
+        assert unseen.score == pytest.approx(even.score)
+
+    def test_a_span_at_either_end_of_a_video_is_found(self) -> None:
+        at_the_start, at_the_end = first(box(0.9)[50:]), first(box(0.9)[:70])
+
+        assert (at_the_start.start_s, at_the_start.end_s) == (0.0, 20 / 25)
+        assert (at_the_end.start_s, at_the_end.end_s) == (50 / 25, 70 / 25)
+        assert at_the_start.score == pytest.approx(at_the_end.score) == score_of(logit(0.9), 0.8)
+
+    def test_what_is_below_even_odds_does_not_stand_out_of_it(self) -> None:
+        assert propose_spans(*at_25_fps([NAN] * 50 + [0.3] * 20 + [0.05] * 50)) == []
+        assert propose_spans(*at_25_fps([0.05] * 50 + [0.3] * 20 + [NAN] * 50)) == []
+
+    def test_a_short_gap_inside_a_span_is_passed_over_and_no_evidence(self) -> None:
+        best = first([0.05] * 50 + [0.9] * 10 + [NAN] * 5 + [0.9] * 10 + [0.05] * 50)
+
+        assert (best.start_s, best.end_s) == (50 / 25, 75 / 25)
+        assert best.score == pytest.approx(score_of(logit(0.9) - logit(0.05), 0.8))
+
+
+class TestRanking:
     def test_as_many_places_are_proposed_as_there_may_be_proposals(self) -> None:
         # Soft flanks give a bump a stretch at every level: they must not crowd out the other bumps.
-        bump = np.concatenate(
-            [np.zeros(10), np.linspace(0.1, 0.9, 9), np.full(3, 0.95), np.linspace(0.9, 0.1, 9)]
-        )
-        strength = np.linspace(1.0, 0.9, 30)
-        scores = np.concatenate([bump * height for height in strength])
-        proposals = propose_spans(*at_25_fps(scores.tolist()), ProposalRule(max_proposals=30))
+        flank = np.linspace(-2, 2, 9)
+        bump = np.concatenate([np.full(12, -2.0), flank, np.full(3, 2.5), flank[::-1]])
+        scores = expit(np.concatenate([bump * height for height in np.linspace(1.0, 0.9, 30)]))
+        proposals = propose_spans(*at_25_fps(list(scores)), ProposalRule(max_proposals=30))
 
         assert len(merge(proposals)) == 30
 
@@ -107,27 +185,76 @@ class TestProposals:
         assert all(a.score >= b.score >= rule.min_score for a, b in itertools.pairwise(proposals))
 
     @given(some_curves())
-    def test_every_proposal_lies_on_the_edges_and_lasts_long_enough(self, curve: Curve) -> None:
+    def test_every_proposal_lies_on_the_edges_lasts_long_enough_and_ends_with_judged_frames(
+        self, curve: Curve
+    ) -> None:
+        scores, edges_s = curve
         proposals = propose_spans(*curve)
+        judged = ~np.isnan(scores)
 
-        assert {time_s for bound in bounds(proposals) for time_s in bound} <= set(curve[1].tolist())
+        assert {time_s for bound in bounds(proposals) for time_s in bound} <= set(edges_s.tolist())
         assert all(proposal.duration_s >= 0.1 - 1e-6 for proposal in proposals)
+        assert all(judged[np.searchsorted(edges_s, proposal.start_s)] for proposal in proposals)
+        assert all(judged[np.searchsorted(edges_s, proposal.end_s) - 1] for proposal in proposals)
 
     @given(some_curves(), st.sampled_from([0.25, 0.5, 2.0, 4.0]))
     def test_a_video_played_slower_has_the_same_proposals_slower(self, curve: Curve, pace: float) -> None:
         scores, edges_s = curve
-        rule = ProposalRule()
         times_s = {
-            name: getattr(rule, name) * pace for name in ("min_duration_s", "max_gap_s", "min_context_s")
+            name: getattr(APART, name) * pace
+            for name in ("smoothing_s", "min_duration_s", "max_gap_s", "min_context_s", "settling_s")
         }
-        slower = propose_spans(scores, edges_s * pace, replace(rule, **times_s))
+        slower = propose_spans(scores, edges_s * pace, replace(APART, **times_s))
 
         # Scores that tie may swap by rounding; the set of them may not change.
         as_before = sorted((span.start_s / pace, span.end_s / pace, span.score) for span in slower)
         assert as_before == [
             pytest.approx((span.start_s, span.end_s, span.score), abs=1e-6)
-            for span in sorted(propose_spans(scores, edges_s))
+            for span in sorted(propose_spans(scores, edges_s, APART))
         ]
+
+    @given(st.lists(st.sampled_from([-2.0, -1.0, 0.0, 1.5, 3.0]), min_size=1, max_size=60), st.floats(-3, 3))
+    def test_a_faces_own_offset_moves_no_score_whose_surroundings_were_seen(
+        self, odds: list[float], offset: float
+    ) -> None:
+        curves = (expit(np.pad(odds, 100, constant_values=-2.5) + by) for by in (0.0, offset))
+        plain, moved = (
+            {(span.start_s, span.end_s): span.score for span in propose_spans(*at_25_fps(list(curve)), APART)}
+            for curve in curves
+        )
+
+        assert plain.keys() == moved.keys()
+        assert all(
+            moved[bound] == pytest.approx(score, abs=1e-9)
+            for bound, score in plain.items()
+            if bound != (0.0, (200 + len(odds)) / 25)
+        )
+
+    @pytest.mark.parametrize("shape", sorted(two_hours()))
+    def test_a_curve_of_two_hours_needs_memory_for_its_levels_and_no_more(self, shape: str) -> None:
+        scores, edges_s = two_hours()[shape]
+        with peak_memory() as peak:
+            proposals = propose_spans(scores, edges_s)
+
+        assert 0 < len(proposals) <= 100
+        assert peak.bytes < 24 * 50 * len(scores)
+
+
+class TestRules:
+    @pytest.mark.parametrize(
+        "bad", [{"smoothing_s": -1.0}, {"max_gap_s": math.inf}, {"settling_s": NAN}, {"context_share": -0.5}]
+    )
+    def test_lengths_of_time_are_finite_and_not_negative(self, bad: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match="lengths of time"):
+            ProposalRule(**bad)
+
+    @pytest.mark.parametrize(
+        "bad",
+        [{"levels": 0}, {"sigma": 0.0}, {"max_proposals": 0}, {"min_score": 2.0}, {"min_context_s": 0.0}],
+    )
+    def test_a_proposal_rule_that_proposes_nothing_is_refused(self, bad: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match="a proposal rule needs"):
+            ProposalRule(**bad)
 
 
 class TestSoftNms:
