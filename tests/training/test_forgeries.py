@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,9 +23,11 @@ from training.forgeries import (
     driven,
     drop,
     forge,
+    generated,
     harden,
     jitter,
     likeness,
+    lip_sync,
     repeat,
     resynthesis,
     self_blended,
@@ -32,6 +35,8 @@ from training.forgeries import (
 )
 from training.forgeries.__main__ import main
 from training.forgeries.animate import AnimationSettings
+from training.forgeries.blending import BlendRanges
+from training.forgeries.detail import smooth_skin
 from training.forgeries.drawn_face import drawn_clip
 from training.forgeries.hard_reals import HardRealSettings, Hardship, endure
 from training.forgeries.occluders import add_caption
@@ -76,6 +81,15 @@ def changed(real: Clip, forged: Clip) -> np.ndarray[tuple[int, int, int], np.dty
 Kind = Callable[[Clip, np.random.Generator], Forged]
 
 
+def face_only(name: str) -> Callable[..., Forged]:
+    """A kind as it is where it draws the face alone and not the whole crop."""
+    if name == "driven":
+        return partial(driven.forge, settings=driven.DrivenSettings(extents=("face",)))
+    if name == "generated":
+        return partial(generated.forge, settings=generated.GeneratedSettings(extents=("whole_face",)))
+    return KINDS[name]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_labels_name_exactly_the_frames_that_differ(kind: Kind, clip: Clip, seed: int) -> None:
     forged = kind(clip, seeded(seed))
@@ -111,11 +125,11 @@ def test_every_kind_survives_a_clip_of_one_frame(kind: Kind, clip: Clip) -> None
     assert forged.clip.shape == clip[:1].shape
 
 
-@pytest.mark.parametrize("name", [name for name in KINDS if name not in {"repeat", "drop", "driven"}])
+@pytest.mark.parametrize("name", [name for name in KINDS if name not in {"repeat", "drop"}])
 def test_a_kind_that_forges_the_face_leaves_the_background(name: str, clip: Clip) -> None:
     background = region(layout(clip), "whole_face", feather_px=0.1 * SIDE_PX) == 0
     for seed in range(6):
-        forged = KINDS[name](clip, seeded(seed))
+        forged = face_only(name)(clip, seeded(seed))
         assert not changed(clip, forged.clip)[:, background].any()
 
 
@@ -123,10 +137,8 @@ def test_a_kind_that_forges_the_face_leaves_the_background(name: str, clip: Clip
 def test_landmarks_elsewhere_move_the_forgery_with_them(name: str, clip: Clip) -> None:
     # the face fills the left upper quarter: whatever is forged lies there
     template = (TEMPLATE * SIDE_PX * 0.5).astype(np.float32)
-    face_only = driven.DrivenSettings(extents=("face",))
-    forger = partial(driven.forge, settings=face_only) if name == "driven" else KINDS[name]
     for seed in range(3):
-        forged = forger(clip, seeded(seed), template=template)
+        forged = face_only(name)(clip, seeded(seed), template=template)
         assert not changed(clip, forged.clip)[:, int(0.6 * SIDE_PX) :].any()
         assert not changed(clip, forged.clip)[:, :, int(0.6 * SIDE_PX) :].any()
 
@@ -255,6 +267,89 @@ def test_every_way_of_resynthesis_loses_detail_in_its_region_only(clip: Clip, wa
     assert not changed(clip, forged.clip)[forged.mask == 0].any()
 
 
+def test_a_lip_sync_is_drawn_in_a_box_with_a_seam_of_the_width_asked_for(clip: Clip) -> None:
+    settings = lip_sync.LipSyncSettings(loose=0, trembling_px=(0, 0), seam=(0.02, 0.02), tops=(0.5,))
+    mask = lip_sync.forge(clip, seeded(), settings).mask[0]
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    assert (rows[0], rows[-1] + 1) == pytest.approx((0.5 * SIDE_PX, 0.93 * SIDE_PX), abs=1)
+    assert (mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] > 0).all()
+    edge = mask[rows[0], (columns[0] + columns[-1]) // 2]
+    assert 0 < edge < mask[rows[0] + 1, (columns[0] + columns[-1]) // 2]
+    assert mask[rows[0] + 6 : rows[-1] - 5, columns[0] + 6 : columns[-1] - 5].min() == 1
+
+
+def test_a_lip_sync_box_trembles_by_whole_pixels(clip: Clip) -> None:
+    settings = lip_sync.LipSyncSettings(trembling_px=(1.5, 1.5), seam=(0.0, 0.0))
+    mask = lip_sync.forge(clip, seeded(), settings).mask
+    tops = {int(np.flatnonzero(frame.any(axis=1))[0]) for frame in mask}
+    assert len(tops) > 1
+    assert set(np.unique(mask).tolist()) == {0.0, 1.0}
+
+
+def test_a_retimed_mouth_says_something_else_and_the_eyes_stay(clip: Clip) -> None:
+    only_words = {"shrink": (1.0, 1.0), "sharpen": 0.0, "tint": 0.0, "flicker": 0.0, "boiling": 0.0}
+    quiet = lip_sync.LipSyncSettings(**only_words, retimed=0)  # type: ignore[arg-type]
+    said = lip_sync.LipSyncSettings(**only_words, retimed=1, tops=(0.26,))  # type: ignore[arg-type]
+    assert not lip_sync.forge(clip, seeded(), quiet).labels.any()
+    forged = lip_sync.forge(clip, seeded(), said)
+    eyes = region(layout(clip), "eyes", feather_px=0) > 0
+    assert forged.labels.any()
+    assert not changed(clip, forged.clip)[:, eyes].any()
+
+
+def test_made_up_texture_rests_in_the_picture_while_the_face_moves(clip: Clip) -> None:
+    stuck = generated.GeneratedSettings(
+        extents=("crop",), kept=(0, 0), made_up=(1, 1), held_frames=(0,), shrink=(1, 1), flicker=0
+    )
+    bare = replace(stuck, made_up=(0, 0))
+    moving = np.stack([np.roll(clip[0], t, axis=1) for t in range(8)])  # the same picture, a pixel a frame
+    textures = generated.forge(moving, seeded(), stuck).clip.astype(int) - generated.forge(
+        moving, seeded(), bare
+    ).clip.astype(int)
+    assert np.abs(textures).max() > 3
+    assert np.abs(np.diff(textures, axis=0)).max() <= 1  # rounding alone
+
+
+def test_texture_made_up_for_every_frame_boils_on_a_still(clip: Clip) -> None:
+    still = np.repeat(clip[:1], 6, axis=0)
+    settings = generated.GeneratedSettings(held_frames=(1,), made_up=(1, 1), kept=(0, 0), flicker=0)
+    boiling = [
+        bool(changed(f.clip[1:], f.clip[:-1]).any())
+        for f in (generated.forge(still, seeded(seed), settings) for seed in range(8))
+    ]
+    assert any(boiling)  # where texture is borrowed from the frame itself, a still has no other
+    assert not all(boiling)
+
+
+def test_generated_skin_is_smoother_and_keeps_its_edges(clip: Clip) -> None:
+    image = clip[0].mean(axis=-1, dtype=np.float32)
+    smooth = smooth_skin(image, 5, 15.0)
+    eyes, cheek = (slice(34, 44), slice(24, 46)), (slice(52, 60), slice(26, 38))
+    assert smooth[cheek].std() < 0.7 * image[cheek].std()
+    assert np.ptp(smooth[eyes]) > 0.9 * np.ptp(image[eyes])
+
+
+def test_a_copy_whose_landmarks_are_misplaced_differs_where_colours_do_not(clip: Clip) -> None:
+    same = BlendRanges(
+        shift_x=0, shift_y=0, log_scale=0, turn_deg=0, hue_deg=0, saturation=0, contrast=0, value=0, channel=0,
+        downscales=(1.0,), sharpen=0, ratios=(1.0,),
+    )  # fmt: skip
+    alike = self_blended.SelfBlendedSettings(ranges=same, misplaced=0)
+    assert not self_blended.forge(clip, seeded(), alike).labels.any()
+    assert self_blended.forge(clip, seeded(), replace(alike, misplaced=1)).labels.all()
+
+
+def test_a_swap_shows_little_of_the_other_clips_background_at_the_rim(clip: Clip) -> None:
+    face = layout(clip)
+    inner = region(face, "inner_face", feather_px=0.03 * SIDE_PX) > 0.1
+    rim = (region(face, "whole_face", feather_px=0) > 0) & ~inner
+    source = np.where(inner[..., None], clip, np.uint8(255))  # white about the face
+    whole = self_blended.SelfBlendedSettings(swap_parts=("whole_face",), colour_match=(0, 0))
+    for seed in range(4):
+        lighter = self_blended.forge(clip, seeded(seed), whole, source=source).clip[:, rim].mean()
+        assert lighter - clip[:, rim].mean() < 0.1 * (255 - clip[:, rim].mean())
+
+
 def test_a_driven_clip_keeps_the_frame_it_was_drawn_from(clip: Clip) -> None:
     settings = driven.DrivenSettings(extents=("crop",), softening=(1, 1))
     labels = driven.forge(clip, seeded(), settings).labels
@@ -329,6 +424,14 @@ def test_settings_that_contradict_themselves_are_refused() -> None:
         delay.DelaySettings(frames=(0, 3))
     with pytest.raises(ValueError, match="a splice needs"):
         splice.SpliceSettings(most_share=0)
+    with pytest.raises(ValueError, match="shrink needs 1 <= least <= most"):
+        lip_sync.LipSyncSettings(shrink=(0.5, 2.0))
+    with pytest.raises(ValueError, match="tops lie above the chin"):
+        lip_sync.LipSyncSettings(tops=(0.9,))
+    with pytest.raises(ValueError, match="kept needs"):
+        generated.GeneratedSettings(kept=(0.5, 0.2))
+    with pytest.raises(ValueError, match="misplaced and milder"):
+        self_blended.SelfBlendedSettings(misplaced=2)
 
 
 @pytest.mark.parametrize("hardship", HARDSHIPS)

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from training.forgeries.detail import sharpen, soften
 from training.forgeries.forged import Clip, Mask
 from training.forgeries.regions import Layout, Part, bounds, region
 
@@ -125,10 +126,10 @@ def colours(colour: NDArray[np.float64]) -> NDArray[np.float64]:
 def draw_alpha(rng: np.random.Generator, face: Layout, ranges: BlendRanges, part: Part) -> Mask:
     """A hull (S, S): the part's outline, moved about, warped, shrunk or not, and softened."""
     side = face.face_px
-    hull = region(face, part, feather_px=0)
-    push = cv2.GaussianBlur(
-        rng.standard_normal((face.side_px, face.side_px, 2), np.float32), (0, 0), side * 0.08
-    )
+    hull = np.rint(255 * region(face, part, feather_px=0)).astype(np.uint8)
+    coarse_px = -(-face.side_px // 4)  # the push is smooth: a quarter of the pixels tells all of it
+    noise = rng.standard_normal((coarse_px, coarse_px, 2), np.float32)
+    push = cv2.resize(cv2.GaussianBlur(noise, (0, 0), max(side * 0.02, 0.3)), (face.side_px, face.side_px))
     push = push * np.float32(side * ranges.elastic / max(float(push.std()), 1e-6))
     push = push + np.float32(side) * rng.uniform(-ranges.outline, ranges.outline, 2).astype(np.float32)
     rows, columns = np.mgrid[: face.side_px, : face.side_px].astype(np.float32)
@@ -136,7 +137,7 @@ def draw_alpha(rng: np.random.Generator, face: Layout, ranges: BlendRanges, part
     reach = round(float(rng.uniform(0, ranges.erode)) * side)
     shrunk = cv2.erode(warped, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)))
     soft = cv2.GaussianBlur(shrunk, (0, 0), max(float(rng.uniform(*ranges.feather)) * side, 0.3))
-    return np.where(soft < 1 / 255, 0, np.minimum(soft, 1)).astype(np.float32)
+    return np.asarray(soft * np.float32(1 / 255), np.float32)
 
 
 def draw_texture(rng: np.random.Generator, ranges: BlendRanges) -> Texture:
@@ -151,16 +152,7 @@ def draw_texture(rng: np.random.Generator, ranges: BlendRanges) -> Texture:
 
 def retexture(image: Clip, texture: Texture) -> Clip:
     """One image (H, W, 3) with its sharpness changed."""
-    height, width = image.shape[:2]
-    changed: cv2.typing.MatLike = image
-    if texture.downscale > 1:
-        small = (max(2, round(width / texture.downscale)), max(2, round(height / texture.downscale)))
-        changed = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
-        changed = cv2.resize(changed, (width, height), interpolation=cv2.INTER_LINEAR)
-    if texture.sharpen > 0:
-        blurred = cv2.blur(changed, (5, 5))
-        changed = cv2.addWeighted(changed, 1 + texture.sharpen, blurred, -texture.sharpen, 0)
-    return np.asarray(changed, np.uint8)
+    return sharpen(soften(image, texture.downscale), texture.sharpen)
 
 
 def blend(clip: Clip, donor: Clip, plan: Blend) -> tuple[Clip, Mask]:

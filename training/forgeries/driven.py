@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from training.forgeries.detail import soften
 from training.forgeries.forged import Clip, Forged, Mask, Points, check_clip, compare
 from training.forgeries.regions import Part, layout, region
 
@@ -79,17 +80,6 @@ def drive(still: NDArray[np.uint8], clip: Clip, reference: int, *, smooth_px: fl
         where = (columns + wide[..., 0], rows + wide[..., 1])
         driven[t] = cv2.remap(still, *where, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return driven
-
-
-def soften(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
-    """One picture (H, W, 3) shrunk by `factor` and enlarged again."""
-    if factor <= 1:
-        return image
-    height, width = image.shape[:2]
-    small = cv2.resize(
-        image, (max(2, round(width / factor)), max(2, round(height / factor))), interpolation=cv2.INTER_AREA
-    )
-    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def _flows(greys: list[NDArray[np.uint8]], reference: int) -> list[NDArray[np.float32]]:

@@ -34,7 +34,7 @@ class Forged:
         labels: (T,) bool; True where the frame differs from the real one.
         mask: (T, S, S) float32 in 0..1, how strongly a pixel may have been changed. Pixels that differ have a
             mask above 0; frames that do not differ have a mask of 0. It is soft at its edges, and also covers
-            pixels inside the forged region that happen to have kept their value.
+            pixels inside the forged region that happen to have kept their value. It may be a view: copy it to write.
         kind: the name of the forgery.
     """
 
@@ -68,5 +68,9 @@ def compare(real: Clip, forged: Clip, strength: Mask, kind: str) -> Forged:
         kind: the name of the forgery.
     """
     labels = np.array([not np.array_equal(before, after) for before, after in zip(real, forged, strict=True)])
-    mask = np.where(labels[:, None, None], strength, np.float32(0)).astype(np.float32, copy=False)
+    if labels.all():
+        mask = np.broadcast_to(strength, real.shape[:3])  # a held mask is kept once, not for every frame
+    else:
+        mask = np.zeros(real.shape[:3], np.float32)
+        mask[labels] = strength if strength.ndim == 2 else strength[labels]
     return Forged(clip=forged, labels=labels, mask=mask, kind=kind)

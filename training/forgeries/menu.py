@@ -16,7 +16,9 @@ from training.forgeries import (
     driven,
     drop,
     flicker,
+    generated,
     jitter,
+    lip_sync,
     reenactment,
     repeat,
     resynthesis,
@@ -49,13 +51,17 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         resynthesis.KIND: resynthesis.forge,
         reenactment.KIND: reenactment.forge,
         driven.KIND: driven.forge,
+        lip_sync.KIND: lip_sync.forge,
+        generated.KIND: generated.forge,
     }
 )
 """Every kind by its name, at its default settings."""
 
 
 def _default_weights() -> Mapping[str, float]:
-    often = {self_blended.KIND: 3.0, resynthesis.KIND: 2.0, reenactment.KIND: 2.0, driven.KIND: 2.0}
+    often = {self_blended.KIND: 3.0} | dict.fromkeys(
+        (resynthesis.KIND, reenactment.KIND, driven.KIND, lip_sync.KIND, generated.KIND), 2.0
+    )
     # players and cameras repeat and drop frames too: these two teach timing, and mislead when they abound
     seldom = {repeat.KIND: 0.3, drop.KIND: 0.3}
     return dict.fromkeys(KINDS, 1.0) | often | seldom
@@ -91,7 +97,14 @@ class Menu:
 
 
 STILLS_MENU = Menu(
-    weights={self_blended.KIND: 3.0, flicker.KIND: 1.0, jitter.KIND: 1.0, resynthesis.KIND: 2.0}
+    weights={
+        self_blended.KIND: 3.0,
+        flicker.KIND: 1.0,
+        jitter.KIND: 1.0,
+        resynthesis.KIND: 2.0,
+        lip_sync.KIND: 1.0,
+        generated.KIND: 2.0,
+    }
 )
 """For animated stills: they are a smoothly warped picture themselves, so kinds that are no more stay out."""
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.forgeries.driven import soften
+from training.forgeries.detail import soften
 from training.forgeries.forged import Clip, Forged, Points, check_clip, compare
 from training.forgeries.regions import Part, bounds, layout, region
 from training.forgeries.trajectories import noise_paths

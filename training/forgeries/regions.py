@@ -7,6 +7,7 @@ alignment landmarks. Five points and a mean outline are enough for a hull: forge
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import cv2
@@ -75,14 +76,18 @@ def layout(clip: Clip, template: Points | None = None) -> Layout:
         clip: (T, S, S, 3).
         template: the five landmarks in pixels of the crop, (5, 2); None when they lie at `TEMPLATE * S`.
     """
-    side_px = clip.shape[1]
+    if template is not None and template.shape != (5, 2):
+        raise ValueError(f"a template holds five points (x, y), got {template.shape}")
+    return _layout(clip.shape[1], None if template is None else template.astype(np.float64).tobytes())
+
+
+@lru_cache(maxsize=16)  # all crops of a training run share one, and so its regions
+def _layout(side_px: int, template: bytes | None) -> Layout:
     if template is None:
         return Layout(side_px, np.array([[side_px, 0, 0], [0, side_px, 0]], np.float64))
-    if template.shape != (5, 2):
-        raise ValueError(f"a template holds five points (x, y), got {template.shape}")
     unit = np.hstack([TEMPLATE, np.ones((5, 1))])
-    solution = np.linalg.lstsq(unit, template.astype(np.float64), rcond=None)[0]
-    return Layout(side_px, solution.T)
+    solution = np.linalg.lstsq(unit, np.frombuffer(template).reshape(5, 2), rcond=None)[0]
+    return Layout(side_px, np.asarray(solution.T, np.float64))
 
 
 def region(face: Layout, part: Part, *, feather_px: float, wobble: Points | None = None) -> Mask:

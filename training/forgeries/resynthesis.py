@@ -11,11 +11,11 @@ from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from training.forgeries.detail import ENLARGE, sharpen, soften
 from training.forgeries.forged import Clip, Forged, Points, check_clip, compare
 from training.forgeries.regions import Part, bounds, layout, region
-from training.forgeries.trajectories import noise_paths
+from training.forgeries.trajectories import noise_paths, other_moments
 
 KIND = "resynthesis"
 Way: TypeAlias = Literal["shrink", "components", "blocks", "smooth"]
@@ -70,7 +70,7 @@ def forge(
     box = bounds(alpha)
     moments = np.arange(len(clip))
     if part in {"mouth", "lower_face"} and rng.random() < settings.retimed:
-        moments = _other_moments(rng, len(clip))
+        moments = other_moments(rng, len(clip))
     patches = clip[(moments, *box)]
     way = settings.ways[rng.integers(len(settings.ways))]
     redrawn = _redraw(patches, rng, settings, way, face.face_px)
@@ -79,16 +79,6 @@ def forge(
     for t, patch in enumerate(redrawn):
         forged[t][box] = cv2.blendLinear(patch, clip[t][box], inside, outside)
     return compare(clip, forged, alpha, KIND)
-
-
-def _other_moments(rng: np.random.Generator, frames: int) -> NDArray[np.intp]:
-    """A smooth path (frames,) to moments where the mouth says something else but the pose is alike."""
-    lag = rng.choice((-1, 1)) * rng.uniform(3, 10)
-    wander = rng.uniform(1, 4) * noise_paths(rng, frames, 1, smooth_frames=4)[:, 0]
-    moments = np.rint(np.arange(frames) + lag + wander).astype(np.intp)
-    last = max(frames - 1, 1)
-    mirrored = np.abs(moments) % (2 * last)
-    return np.asarray(np.minimum(np.minimum(mirrored, 2 * last - mirrored), frames - 1), np.intp)
 
 
 def _redraw(
@@ -103,10 +93,11 @@ def _redraw(
         quality = rng.uniform(*settings.quality) * np.exp(wobble)
         return np.stack([_jpeg(p, round(float(q))) for p, q in zip(patches, quality, strict=True)])
     if way == "shrink":
+        enlarge = ENLARGE[rng.integers(len(ENLARGE))]
         shrink = np.maximum(1.1, np.exp(rng.uniform(*np.log(settings.shrink))) * np.exp(wobble))
-        return np.stack([_shrunk(p, float(s)) for p, s in zip(patches, shrink, strict=True)])
-    sigma, sharpen = rng.uniform(*settings.smooth) * face_px * np.exp(wobble), float(rng.uniform(0.5, 1.5))
-    return np.stack([_smoothed(p, float(s), sharpen) for p, s in zip(patches, sigma, strict=True)])
+        return np.stack([soften(p, float(s), enlarge=enlarge) for p, s in zip(patches, shrink, strict=True)])
+    sigma, sharper = rng.uniform(*settings.smooth) * face_px * np.exp(wobble), float(rng.uniform(0.5, 1.5))
+    return np.stack([_smoothed(p, float(s), sharper) for p, s in zip(patches, sigma, strict=True)])
 
 
 def _components(patches: Clip, keep: int) -> Clip:
@@ -125,14 +116,6 @@ def _jpeg(patch: Clip, quality: int) -> Clip:
     return np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR), np.uint8)
 
 
-def _shrunk(patch: Clip, factor: float) -> Clip:
-    height, width = patch.shape[:2]
-    size = (max(2, round(width / factor)), max(2, round(height / factor)))
-    small = cv2.resize(patch, size, interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
-
-
-def _smoothed(patch: Clip, sigma_px: float, sharpen: float) -> Clip:
-    smooth = cv2.GaussianBlur(patch, (0, 0), max(sigma_px, 0.3))
-    wide = cv2.blur(smooth, (7, 7))
-    return np.asarray(cv2.addWeighted(smooth, 1 + sharpen, wide, -sharpen, 0), np.uint8)
+def _smoothed(patch: Clip, sigma_px: float, sharper: float) -> Clip:
+    smooth = np.asarray(cv2.GaussianBlur(patch, (0, 0), max(sigma_px, 0.3)), np.uint8)
+    return sharpen(smooth, sharper, reach_px=7)

@@ -8,15 +8,18 @@ from a clip of a similar face, and either follows the clip's motion or brings it
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from training.forgeries.blending import Blend, BlendRanges, blend, draw_alpha, draw_texture
 from training.forgeries.driven import drive
 from training.forgeries.forged import Clip, Forged, Mask, Points, check_clip, compare
 from training.forgeries.regions import Layout, Part, layout, region
 from training.forgeries.trajectories import back_and_forth
+from training.forgeries.warping import HANDLES, pull, warp
 
 KIND = "self_blended"
 SWAPPED = "face_swapped"
@@ -32,16 +35,27 @@ class SelfBlendedSettings:
         swap_parts: hulls for another face, of which one is drawn.
         follow: share of swaps in which one picture of the other face follows the clip's motion; in the others
             that face moves by itself.
+        misplaced: share of clips whose copy has its landmarks a little elsewhere, as tools fit them.
+        misplaced_px: least and most displacement of its landmarks, one standard deviation in pixels.
+        trembling_px: the same for noise from frame to frame.
+        milder: least share of the colour ranges that a copy uses; tools do match colours, and well-matched copies
+            are the hard case.
     """
 
     ranges: BlendRanges = field(default_factory=BlendRanges)
     colour_match: tuple[float, float] = (0.7, 1.0)
     swap_parts: tuple[Part, ...] = ("face", "face", "whole_face")
     follow: float = 0.7
+    misplaced: float = 0.4
+    misplaced_px: tuple[float, float] = (0.3, 2.0)
+    trembling_px: tuple[float, float] = (0.0, 0.4)
+    milder: float = 0.1
 
     def __post_init__(self) -> None:
         if not 0 <= self.colour_match[0] <= self.colour_match[1] <= 1 or not 0 <= self.follow <= 1:
             raise ValueError(f"colour_match and follow lie in 0..1, got {self.colour_match}, {self.follow}")
+        if not 0 <= self.misplaced <= 1 or not 0 <= self.milder <= 1:
+            raise ValueError(f"misplaced and milder lie in 0..1, got {self.misplaced}, {self.milder}")
 
 
 def forge(
@@ -65,7 +79,8 @@ def forge(
     face = layout(clip, template)
     if source is None:
         plan = draw_blend(rng, face, settings.ranges)
-        return compare(clip, *blend(clip, clip, plan), KIND)
+        plan = replace(plan, colour=plan.colour * rng.uniform(settings.milder, 1))
+        return compare(clip, *blend(clip, _misplaced(clip, rng, face, settings), plan), KIND)
     if source.shape[1:] != clip.shape[1:]:
         raise ValueError(f"a source has the clip's size {clip.shape[1:]}, got {source.shape[1:]}")
     plan = draw_blend(rng, face, replace(settings.ranges, parts=settings.swap_parts))
@@ -79,7 +94,31 @@ def forge(
         donor = source[back_and_forth(rng, len(clip), len(source))]
     skin = region(face, "inner_face", feather_px=0)
     donor = match_colour(donor, clip, skin, float(rng.uniform(*settings.colour_match)))
-    return compare(clip, *blend(clip, donor, plan), SWAPPED)
+    plan = replace(plan, alpha=_fitting(plan.alpha, donor, clip, face))
+    return compare(clip, *blend(clip, _misplaced(donor, rng, face, settings), plan), SWAPPED)
+
+
+def _misplaced(copy: Clip, rng: np.random.Generator, face: Layout, settings: SelfBlendedSettings) -> Clip:
+    """The copy, in some clips with its landmarks pulled elsewhere and trembling a little."""
+    if rng.random() >= settings.misplaced:
+        return copy
+    field = pull(face, HANDLES, radius=float(rng.uniform(0.06, 0.13)))
+    held, trembling = rng.uniform(*settings.misplaced_px), rng.uniform(*settings.trembling_px)
+    columns = 2 * len(HANDLES)
+    paths = held * rng.standard_normal((1, columns)) + trembling * rng.standard_normal((len(copy), columns))
+    return warp(copy, field, paths.astype(np.float32).reshape(len(copy), len(HANDLES), 2))
+
+
+def _fitting(alpha: Mask, donor: Clip, clip: Clip, face: Layout) -> Mask:
+    """The hull (S, S) without its outskirts where the other face's hair or background would lie on skin.
+
+    Tools cut the new face out along its own outline; without one, great difference in colour tells.
+    """
+    few, reach_px = max(1, len(clip) // 4), 0.02 * face.face_px
+    apart = np.abs(donor[::few].mean(0, np.float32) - clip[::few].mean(0, np.float32)).max(-1)
+    misfit = np.clip((cv2.GaussianBlur(apart, (0, 0), reach_px) - 25) / 35, 0, 1)
+    core = region(face, "inner_face", feather_px=0.04 * face.face_px)
+    return np.asarray(alpha * (1 - cv2.GaussianBlur(misfit * (1 - core), (0, 0), reach_px)), np.float32)
 
 
 def draw_blend(rng: np.random.Generator, face: Layout, ranges: BlendRanges) -> Blend:
@@ -117,11 +156,21 @@ def likeness(a: Clip, b: Clip, *, template: Points | None = None) -> float:
 
     Pose and light count most, which is what a swap needs: a frontal face on a profile shows two noses.
     """
-    core = region(layout(a, template), "face", feather_px=0)
-    inside = cv2.resize(core, (32, 32), interpolation=cv2.INTER_AREA) > 0.5
-    pictures = []
-    for clip in (a, b):
-        few = clip[:: max(1, len(clip) // 8)]
-        small = [cv2.resize(frame, (32, 32), interpolation=cv2.INTER_AREA) for frame in few]
-        pictures.append(np.mean(small, axis=(0, 3))[inside])
-    return float(np.corrcoef(pictures)[0, 1])
+    inside = _core(layout(a, template))
+    pictures = [_thumbnail(clip)[inside] for clip in (a, b)]
+    first, second = (picture - picture.mean() for picture in pictures)
+    return float(first @ second / max(float(np.linalg.norm(first) * np.linalg.norm(second)), 1e-9))
+
+
+@lru_cache(maxsize=16)
+def _core(face: Layout) -> NDArray[np.bool_]:
+    """The face in a thumbnail, (32, 32)."""
+    core = region(face, "face", feather_px=0)
+    return np.asarray(cv2.resize(core, (32, 32), interpolation=cv2.INTER_AREA) > 0.5)
+
+
+def _thumbnail(clip: Clip) -> NDArray[np.float32]:
+    """Grey mean over a few frames, (32, 32)."""
+    few = clip[:: max(1, len(clip) // 8)]
+    small = [cv2.resize(frame, (32, 32), interpolation=cv2.INTER_AREA) for frame in few]
+    return np.asarray(np.mean(small, axis=(0, 3), dtype=np.float32))

@@ -44,3 +44,13 @@ def back_and_forth(rng: np.random.Generator, frames: int, available: int) -> NDA
     period = max(2 * available - 2, 1)
     position = (rng.integers(period) + np.arange(frames)) % period
     return np.asarray(np.minimum(position, period - position), np.intp)
+
+
+def other_moments(rng: np.random.Generator, frames: int) -> NDArray[np.intp]:
+    """A smooth path (frames,) to moments where the mouth says something else but the pose is alike."""
+    lag = rng.choice((-1, 1)) * rng.uniform(3, 10)
+    wander = rng.uniform(1, 4) * noise_paths(rng, frames, 1, smooth_frames=4)[:, 0]
+    moments = np.rint(np.arange(frames) + lag + wander).astype(np.intp)
+    last = max(frames - 1, 1)
+    mirrored = np.abs(moments) % (2 * last)
+    return np.asarray(np.minimum(np.minimum(mirrored, 2 * last - mirrored), frames - 1), np.intp)

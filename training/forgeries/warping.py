@@ -48,10 +48,10 @@ def pull(face: Layout, handles: Points, *, radius: float, window: Mask | None = 
     """
     if window is None:
         window = region(face, "whole_face", feather_px=0.02 * face.face_px)
-    rows, columns = np.mgrid[: face.side_px, : face.side_px].astype(np.float32)
-    places = face.place(handles)[:, :, None, None]
-    square = (columns - places[:, 0]) ** 2 + (rows - places[:, 1]) ** 2  # (K, S, S)
-    weights = np.exp(-square / np.float32(2 * (radius * face.face_px) ** 2))
+    apart_px = np.arange(face.side_px, dtype=np.float32) - face.place(handles)[..., None]  # (K, 2, S)
+    falls = np.exp(-(apart_px**2) / np.float32(2 * (radius * face.face_px) ** 2))
+    falls[falls < 0.01] = 0  # products of less would be slow to compute, and are dropped anyway
+    weights = falls[:, 1, :, None] * falls[:, 0, None, :]  # (K, S, S)
     weights[weights < 0.01] = 0
     return Pull(np.asarray(weights * window, np.float32))
 
@@ -66,11 +66,11 @@ def warp(clip: Clip, field: Pull, paths: Paths, *, interpolation: int = cv2.INTE
     if rows.stop == rows.start:
         return clip.copy()
     weights = field.weights[:, rows, columns].reshape(len(field.weights), -1)
-    shape = (len(clip), 2, rows.stop - rows.start, columns.stop - columns.start)
-    moves = (paths.transpose(0, 2, 1).reshape(-1, len(weights)) @ weights).reshape(shape)
+    shape = (2, rows.stop - rows.start, columns.stop - columns.start)
     grid_y, grid_x = np.mgrid[rows, columns].astype(np.float32)
     warped = clip.copy()
-    for t, (move_x, move_y) in enumerate(moves):
+    for t, path in enumerate(paths):
+        move_x, move_y = (path.T @ weights).reshape(shape)
         warped[t][box] = cv2.remap(
             clip[t], grid_x - move_x, grid_y - move_y, interpolation, borderMode=cv2.BORDER_REPLICATE
         )
