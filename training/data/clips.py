@@ -23,12 +23,17 @@ from training.data.corruptions import CorruptionRanges, corrupt
 from training.data.manifest import Clip
 from training.data.runs import MARGIN_PX, Run, align_photograph
 from training.forgeries import STILLS_MENU, Menu, animate, forge, harden, likeness
+from training.forgeries.splice import draw_span
 
 Crops = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.bool_]
 Masks = npt.NDArray[np.float32]
 MASK_SIDE = 16
-_PICTURES = Menu(weights={"self_blended": 3.0, "resynthesis": 1.0}, spliced=0.0, combined=0.0)
+_PICTURES = Menu(
+    weights={"self_blended": 3.0, "resynthesis": 1.5, "lip_sync": 1.0, "generated": 1.0},
+    spliced=0.0,
+    combined=0.0,
+)
 _DONORS = 4
 _TRIES = 8
 
@@ -50,6 +55,7 @@ class Mix:
     Attributes:
         forged, genuine, photographs: weights of the three sources.
         twins: share of genuine fakes that are drawn from those whose real is known.
+        spliced: share of those that are laid into their real for a span only.
         no_history: share of clips that begin where the run begins, without a past.
         turn_deg, shift_px, zoom: how far crops are moved within their margin.
         hardened: share of pairs whose clips both carry a harmless oddity (see `harden`).
@@ -59,6 +65,7 @@ class Mix:
     genuine: float = 0.35
     photographs: float = 0.15
     twins: float = 0.7
+    spliced: float = 0.4
     no_history: float = 0.1
     turn_deg: float = 4.0
     shift_px: float = 5.0
@@ -97,6 +104,8 @@ class ClipPairs:
         size_px: S.
         motion: the baselines.
         seed: of all draws.
+        mix, pictures: the sources of clips, and of single pictures, for which `mix` serves when None.
+        menu, corruptions: what forgeries are made, and what happens to both clips of a pair.
     """
 
     def __init__(
@@ -109,6 +118,7 @@ class ClipPairs:
         motion: MotionSpec,
         seed: int,
         mix: Mix | None = None,
+        pictures: Mix | None = None,
         menu: Menu | None = None,
         corruptions: CorruptionRanges | None = None,
     ) -> None:
@@ -124,11 +134,17 @@ class ClipPairs:
         self.corruptions = corruptions or CorruptionRanges()
         self.motion = MotionEstimator(motion)
         self.margin_template = np.asarray(TEMPLATE * size_px + MARGIN_PX, np.float32)
-        weights = np.array(
-            [self.mix.forged, self.mix.genuine * bool(self.fake), self.mix.photographs * bool(photographs)]
-        )
-        self._kinds = weights / weights.sum()
+        self._kinds, self._picture_kinds = self._shares(self.mix), self._shares(pictures or self.mix)
         self._paired = [source for source in self.fake if source.clip.pair in self.by_path]
+
+    def _shares(self, mix: Mix) -> npt.NDArray[np.float64]:
+        weights = np.array(
+            [mix.forged, mix.genuine * bool(self.fake), mix.photographs * bool(self.photographs)]
+        )
+        if not weights.sum():
+            raise ValueError(f"none of the sources that feed pairs is at hand: {mix}")
+        shares: npt.NDArray[np.float64] = weights / weights.sum()
+        return shares
 
     def pair(self, number: int) -> Pair:
         """Pair number `number`, the same one every time."""
@@ -150,7 +166,7 @@ class ClipPairs:
     def picture_pair(self, number: int) -> PicturePair:
         """A real and a forged picture, the same every time; forged in space alone."""
         rng = np.random.default_rng((self.seed, number, 1))
-        kind = int(rng.choice(3, p=self._kinds))
+        kind = int(rng.choice(3, p=self._picture_kinds))
         if kind == 1:
             real, fake, _, mask = self._genuine(rng, 1)
         else:
@@ -226,13 +242,23 @@ class ClipPairs:
         generator = generators[int(rng.integers(len(generators)))]
         fake = self._draw([source for source in among if source.clip.generator == generator], rng)
         run, first, end = self._window(fake, rng, frames)
-        fake_crops = run.crops()[first:end].copy()
+        for _ in range(_TRIES):  # what is edited in a few spans only is mostly real
+            labels = _labels(fake.clip, run.time_s[first:end])
+            if labels[-(frames or self.frames) :].any():
+                break
+            run, first, end = self._window(fake, rng, frames)
+        fake_crops, labels = run.crops()[first:end].copy(), _labels(fake.clip, run.time_s[first:end])
         twin = self.by_path.get(fake.clip.pair) if fake.clip.pair is not None else None
         real_crops = None if twin is None else _same_frames(twin, run, first, end)
         if real_crops is None:
             real_crops = self._cut(self._draw(self.real, rng), rng, frames)
+        elif frames is None and fake.clip.spans is None and rng.random() < self.mix.spliced:
+            start, stop = draw_span(rng, self.frames, self.menu.splice)
+            outside = np.ones(len(fake_crops), np.bool_)
+            outside[len(outside) - self.frames :][start:stop] = False
+            fake_crops[outside], labels = real_crops[outside], labels & ~outside
         nobody_knows = np.full(fake_crops.shape[:3], np.nan, np.float32)
-        return real_crops, fake_crops, np.ones(len(fake_crops), np.bool_), nobody_knows
+        return real_crops, fake_crops, labels, nobody_knows
 
     def _draw(self, sources: Sequence[Source], rng: np.random.Generator) -> Source:
         weights = np.array([source.weight for source in sources])
@@ -283,6 +309,13 @@ class ClipPairs:
 def _warp(frame: cv2.typing.MatLike, matrix: npt.NDArray[np.float64], side: int) -> cv2.typing.MatLike:
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(frame, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _labels(clip: Clip, times_s: Sequence[float]) -> Labels:
+    """Which of a fake's frames are manipulated: all, unless its spans are known."""
+    if clip.spans is None:
+        return np.ones(len(times_s), np.bool_)
+    return np.array([any(s.start_s <= t < s.end_s for s in clip.spans) for t in times_s], np.bool_)
 
 
 def _same_frames(twin: Source, run: Run, first: int, end: int) -> Crops | None:

@@ -39,6 +39,7 @@ class Run:
         frames: N.
         track: the face's number in the video.
         frame_index: number of each crop's frame, so that pairs are lined up.
+        time_s: when each crop's frame is shown, seconds, so that labelled spans are laid over it.
     """
 
     video: Path
@@ -46,6 +47,7 @@ class Run:
     frames: int
     track: int
     frame_index: tuple[int, ...]
+    time_s: tuple[float, ...]
 
     def crops(self) -> npt.NDArray[np.uint8]:
         """The crops, mapped from disk: only what is read is loaded."""
@@ -78,7 +80,14 @@ def _cached(video: Path, folder: Path, size_px: int) -> list[Run]:
         partial.write_text(json.dumps([asdict(run) for run in runs], default=str))
         partial.replace(index)  # complete or not there: an interrupted run is made again
     return [
-        Run(Path(row["video"]), Path(row["file"]), row["frames"], row["track"], tuple(row["frame_index"]))
+        Run(
+            Path(row["video"]),
+            Path(row["file"]),
+            row["frames"],
+            row["track"],
+            tuple(row["frame_index"]),
+            tuple(row["time_s"]),
+        )
         for row in json.loads(index.read_text())
     ]
 
@@ -89,7 +98,14 @@ def _made(video: Path, stem: Path, size_px: int) -> Iterator[Run]:
         if len(crops) >= LEAST_FRAMES:
             file = stem.with_name(f"{stem.name}-{track}-{number}.npy")
             np.save(file, np.stack([crop.image for crop in crops]))
-            yield Run(video, file, len(crops), track, tuple(crop.frame_index for crop in crops))
+            yield Run(
+                video,
+                file,
+                len(crops),
+                track,
+                tuple(crop.frame_index for crop in crops),
+                tuple(crop.start_s for crop in crops),
+            )
 
 
 def read_runs(
