@@ -1,10 +1,10 @@
 """What the network is taught with: the video, its windows, each stream alone, and MSMR.
 
-L = BCE(video) + .3 mean BCE(windows and frames) + .3 mean BCE(streams) + .5 BCE(masks) + .5 ranking
-of pairs + .5 L_motion + .2 L_balance.
-L_motion and L_balance are MSMR's, in our reconstruction. Streams, masks and ranking are ours: the first give each
-stream a curve of its own, the second tell place by place what a forgery looks like, the third cancels out whatever
-a forgery and its real have in common.
+L = BCE(video) + .3 mean BCE(windows and frames) + .3 mean BCE(streams) + .5 BCE(masks) + .5 ranking of pairs
++ .3 contrast + .5 L_motion + .2 L_balance.
+L_motion and L_balance are MSMR's, in our reconstruction. Streams, masks, ranking and contrast are ours: the first give
+each stream a curve of its own, the second tell place by place what a forgery looks like, the third cancels out
+whatever a forgery and its real have in common, the fourth asks that a span stands out from its own clip.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class LossWeights:
     streams: float = 0.3
     masks: float = 0.5
     pairs: float = 0.5
+    contrast: float = 0.3
     motion: float = 0.5
     balance: float = 0.2
     pooling_sharpness: float = 2.0
@@ -67,10 +68,13 @@ def dmcl_loss(
         "windows": weights.windows * _windows(extra.windows, labels, spans),
         "streams": weights.streams * (bce(curves.rgb, labels) + bce(curves.flow, labels)) / 2,
     }
-    pooled = [
-        pool_logits(curve, weights.pooling_sharpness) for curve in (curves.fused, curves.rgb, curves.flow)
+    three = (curves.fused, curves.rgb, curves.flow)
+    ranked = [
+        (ranking(pool_logits(curve, weights.pooling_sharpness)) + frame_ranking(curve, labels)) / 2
+        for curve in three
     ]
-    parts["pairs"] = weights.pairs * torch.stack([ranking(logit) for logit in pooled]).mean()
+    parts["pairs"] = weights.pairs * torch.stack(ranked).mean()
+    parts["contrast"] = weights.contrast * torch.stack([contrast(curve, labels) for curve in three]).mean()
     if not masks.isnan().all():
         parts["masks"] = (
             weights.masks * torch.stack([known_bce(found, masks) for found in extra.places]).mean()
@@ -89,8 +93,26 @@ def ranking(logits: Tensor) -> Tensor:
     return F.softplus(logits[0::2] - logits[1::2]).mean()
 
 
+def frame_ranking(logits: Tensor, labels: Tensor) -> Tensor:
+    """The same frame by frame, where the fake is manipulated: (B, T) each."""
+    manipulated = labels[1::2]
+    return (F.softplus(logits[0::2] - logits[1::2]) * manipulated).sum() / manipulated.sum().clamp_min(1)
+
+
+def contrast(logits: Tensor, labels: Tensor) -> Tensor:
+    """A clip's manipulated frames should score above its own others, (B, T) each; zero where no clip has both."""
+    inside, outside = labels.sum(1), (1 - labels).sum(1)
+    both = (inside > 0) & (outside > 0)
+    gap = (logits * (1 - labels)).sum(1) / outside.clamp_min(1) - (logits * labels).sum(1) / inside.clamp_min(
+        1
+    )
+    return (F.softplus(gap) * both).sum() / both.sum().clamp_min(1)
+
+
 def known_bce(logits: Tensor, masks: Tensor) -> Tensor:
-    """Cross-entropy over the places whose truth is known."""
+    """Cross-entropy over the places whose truth is known; masks (..., 16, 16) are averaged to the logits' size."""
+    factor = masks.shape[-1] // logits.shape[-1]
+    masks = F.avg_pool2d(masks.flatten(0, -3), factor).reshape(logits.shape)
     known = ~masks.isnan()
     return F.binary_cross_entropy_with_logits(logits[known], masks[known])
 

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.training.worlds import small_pairs
-from training.data.clips import ClipPairs
+from dmcl_sdk.motion import MotionSpec
+from dmcl_sdk.segment import Segment
+from tests.training.worlds import small_pairs, small_world
+from training.data.clips import ClipPairs, Mix
+from training.data.corruptions import CorruptionRanges
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +70,43 @@ def test_without_fakes_or_photographs_the_other_sources_serve(tmp_path: Path) ->
 def test_videos_without_a_long_enough_face_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no real video has a face for 64 frames"):
         small_pairs(tmp_path, frames=64)
+
+
+def genuine_pairs(folder: Path, mix: Mix, spans: tuple[Segment, ...] | None = None) -> ClipPairs:
+    """Pairs of genuine fakes alone, which nothing corrupts."""
+    sources = small_world(folder)
+    sources[-1] = replace(sources[-1], clip=replace(sources[-1].clip, spans=spans))
+    return ClipPairs(
+        sources,
+        [],
+        frames=16,
+        size_px=64,
+        motion=MotionSpec(),
+        seed=0,
+        mix=mix,
+        corruptions=CorruptionRanges(untouched=1.0),
+    )
+
+
+ONLY_GENUINE = Mix(forged=0, genuine=1, photographs=0, twins=1, hardened=0)
+
+
+def test_a_genuine_fake_laid_into_its_real_for_a_span_is_labelled_where_it_lies(tmp_path: Path) -> None:
+    pairs = genuine_pairs(tmp_path, replace(ONLY_GENUINE, spliced=1))
+    for number in range(6):
+        pair = pairs.pair(number)
+        differs = (pair.rgb[0] != pair.rgb[1]).any(axis=(1, 2, 3))
+        assert differs.tolist() == (pair.labels[1] == 1).tolist()
+        assert 3 <= differs.sum() <= 8
+
+
+def test_frames_outside_the_spans_of_a_fake_are_not_labelled(tmp_path: Path) -> None:
+    pairs = genuine_pairs(tmp_path, replace(ONLY_GENUINE, no_history=1), (Segment(0.8, 1.2),))
+    labels = [pairs.pair(number).labels[1] for number in range(8)]
+    assert all(0 < label.sum() <= 10 for label in labels)
+    assert any(label.sum() < 16 for label in labels)
+
+
+def test_a_mix_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="none of the sources"):
+        genuine_pairs(tmp_path, Mix(forged=0, genuine=0, photographs=1))

@@ -8,10 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.training.worlds import TINY
-from training.losses import LossWeights, dmcl_loss, picture_loss
-from training.networks.backbone import over_space, over_time
+from training.losses import LossWeights, contrast, dmcl_loss, frame_ranking, picture_loss
+from training.networks.backbone import TimeBlock, over_space, over_time
 from training.networks.msca import SpanAttention, frames_of, windows
-from training.networks.msmr import MotionPreservingDown, balanced_loss, motion_targets, second_difference
+from training.networks.msmr import (
+    MotionPath,
+    MotionPreservingDown,
+    balanced_loss,
+    motion_targets,
+    second_difference,
+)
+from training.networks.streams import LitePictures
 from training.networks.two_stream import NetworkConfig, TwoStream, noisy_or, pool_logits
 
 
@@ -50,7 +57,7 @@ def test_every_piece_can_be_switched_off(switch: str) -> None:
 def test_every_weight_learns_from_the_loss() -> None:
     network = TwoStream(TINY)
     for module in network.modules():  # what starts at zero would hide what feeds it
-        if isinstance(module, MotionPreservingDown):
+        if isinstance(module, MotionPath):
             torch.nn.init.ones_(module.weight.weight)
     rgb, motion = clip()
     curves, extra = network.learn(rgb, motion)
@@ -113,8 +120,9 @@ def test_motion_preserving_downsampling_keeps_what_pooling_loses() -> None:
     still[3, :, 2, 2] = 1.0  # one place flickers in one frame
     down = MotionPreservingDown(4)
     plain = down(still, 6)
-    torch.nn.init.ones_(down.pick.weight)
-    torch.nn.init.ones_(down.weight.weight)
+    assert down.path is not None
+    torch.nn.init.ones_(down.path.pick.weight)
+    torch.nn.init.ones_(down.path.weight.weight)
     assert plain[3, 0, 1, 1] == 0.25
     assert down(still, 6)[3, 0, 1, 1] > 4
 
@@ -174,6 +182,7 @@ def test_attention_sees_the_whole_window_of_the_other_stream() -> None:
         ({"spans": (1, 4)}, "every span has a baseline"),
         ({"spans": (1, 3, 16)}, "1 or even"),
         ({"size_px": 100}, "multiple of 32"),
+        ({"size_px": 160, "backbone": "lite0"}, "multiple of 128"),
         ({"rgb_depths": (1, 1)}, "RGB has four scales"),
     ],
 )
@@ -189,3 +198,69 @@ def test_both_sizes_come_from_one_configuration() -> None:
     assert base > 10e6
     with pytest.raises(ValueError, match="base"):
         NetworkConfig.named("huge")
+
+
+LITE = replace(TINY, size_px=128, backbone="lite0")
+
+
+def learn(network: TwoStream) -> None:
+    """Gradients of the whole loss on two clips."""
+    rgb, motion = clip(config=LITE)
+    curves, extra = network.learn(rgb, motion)
+    labels, masks = torch.zeros(2, 16), torch.zeros(2, 16, 16, 16)
+    labels[1, 4:9] = 1
+    loss, _ = dmcl_loss(
+        curves, extra, labels, torch.tensor([0.0, 1.0]), masks, spans=LITE.spans, weights=LossWeights()
+    )
+    loss.backward()
+
+
+def test_the_pretrained_backbone_starts_from_its_imagenet_weights() -> None:
+    network = TwoStream(LITE)
+    network.load_imagenet()
+    assert isinstance(network.rgb, LitePictures)
+    stem = network.rgb.backbone.scales[0][0]  # type: ignore[index]
+    kernels = stem[0].weight.detach()
+    # kernels that have learned are smooth: neighbours agree, as those of a fresh start do not
+    ours, fresh = (
+        torch.corrcoef(torch.stack([k[..., 1:].flatten(), k[..., :-1].flatten()]))[0, 1]
+        for k in (kernels, torch.randn_like(kernels))
+    )
+    assert ours > 0.3 > fresh
+
+
+def test_scales_that_are_held_stay_and_all_else_learns() -> None:
+    network = TwoStream(LITE)
+    network.load_imagenet()
+    network.hold(3, statistics=True)
+    for module in network.modules():
+        if isinstance(module, MotionPath):
+            torch.nn.init.ones_(module.weight.weight)
+        if isinstance(module, TimeBlock):
+            torch.nn.init.constant_(module.norm.weight, 0.1)
+    network.train()
+    before = network.rgb.backbone.scales[4][0].layers[1].running_mean.clone()  # type: ignore[union-attr, index]
+    learn(network)
+    idle = {name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().any()}
+    held = tuple(f"rgb.backbone.scales.{n}." for n in range(3))
+    unused = (*(f"priorities.{n}." for n in range(3)), "explain.0.", "explain.1.")  # the held scales' own
+    assert {name for name in idle if not name.startswith(held + unused)} == set()
+    assert all(name in idle for name, _ in network.named_parameters() if name.startswith(held))
+    after = network.rgb.backbone.scales[4][0].layers[1].running_mean  # type: ignore[union-attr, index]
+    assert torch.equal(before, after)
+
+
+def test_a_plain_backbone_cannot_be_held() -> None:
+    with pytest.raises(TypeError, match="lite0"):
+        TwoStream(TINY).hold(2, statistics=False)
+
+
+def test_a_pair_is_ranked_where_the_fake_is_manipulated_and_a_span_against_its_own_clip() -> None:
+    labels = torch.tensor([[0.0, 0, 0, 0], [0, 1, 1, 0]])
+    apart = torch.tensor([[0.0, -9, -9, 0], [-9, 9, 9, -9]])
+    level = torch.full((2, 4), 3.0)  # the same offset everywhere tells nothing
+    chance = float(torch.log(torch.tensor(2.0)))
+    for loss in (frame_ranking, contrast):
+        assert float(loss(apart, labels)) < 1e-3
+        assert float(loss(level, labels)) == pytest.approx(chance)
+    assert float(contrast(apart, torch.ones(2, 4))) == 0  # no clip has both

@@ -14,7 +14,11 @@ from training.data.runs import MARGIN_PX, Run
 from training.networks.two_stream import NetworkConfig
 
 TINY = NetworkConfig(
-    size_px=64, rgb_widths=(8, 8, 16, 16), flow_widths=(8, 8, 8), rgb_depths=(1, 1, 1, 1), token_width=16
+    size_px=64,
+    rgb_widths=(8, 8, 16, 16),
+    flow_widths=(8, 8, 8),
+    rgb_depths=(1, 1, 1, 1),
+    token_width=16,
 )
 
 
@@ -29,7 +33,8 @@ def carphone() -> Path:
 def run_of(crops: npt.NDArray[np.uint8], folder: Path, name: str) -> Run:
     file = folder / f"{name}.npy"
     np.save(file, crops)
-    return Run(folder / f"{name}.mp4", file, len(crops), 0, tuple(range(len(crops))))
+    frames = tuple(range(len(crops)))
+    return Run(folder / f"{name}.mp4", file, len(crops), 0, frames, tuple(n / 25 for n in frames))
 
 
 def drawn(frames: int, side: int, seed: int) -> npt.NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""The factorised space-then-time block both streams are made of.
+"""The factorised space-then-time blocks both streams are made of.
 
 Legend: B clips, T frames, C channels, H x W places. Between layers frames are folded into the batch, (B*T, C, H, W),
 so that a spatial convolution is an ordinary 2-D one; a temporal one is 2-D too, over (T, H*W). In the
@@ -24,21 +24,32 @@ def over_space(x: Tensor, height: int, width: int) -> Tensor:
     return last.permute(0, 3, 1, 2)
 
 
+class TimeBlock(nn.Module):
+    """What three frames in a row say, to be added to each; zero at the start, as for a network of single frames."""
+
+    def __init__(self, channels: int, *, groups: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, (3, 1), padding=(1, 0), groups=groups, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        nn.init.zeros_(self.norm.weight)
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        """(B*T, C, H, W) -> the same shape."""
+        return over_space(self.norm(self.conv(over_time(x, frames))), x.shape[2], x.shape[3])
+
+
 class FactorisedBlock(nn.Module):
     """Space 3x3, then time 3 with a residual; `groups` keeps baselines apart."""
 
     def __init__(self, channels_in: int, channels: int, *, groups: int = 1) -> None:
         super().__init__()
         self.space = nn.Conv2d(channels_in, channels, 3, padding=1, groups=groups, bias=False)
-        self.space_norm = nn.BatchNorm2d(channels)
-        self.time = nn.Conv2d(channels, channels, (3, 1), padding=(1, 0), groups=groups, bias=False)
-        self.time_norm = nn.BatchNorm2d(channels)
-        nn.init.zeros_(self.time_norm.weight)  # starts as a network of single frames
+        self.norm = nn.BatchNorm2d(channels)
+        self.time = TimeBlock(channels, groups=groups)
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         """(B*T, C_in, H, W) -> (B*T, C, H, W)."""
-        x = torch.relu(self.space_norm(self.space(x)))
+        x = torch.relu(self.norm(self.space(x)))
         if frames == 1:
             return x  # a single picture has no time
-        change = over_space(self.time_norm(self.time(over_time(x, frames))), x.shape[2], x.shape[3])
-        return torch.relu(x + change)
+        return torch.relu(x + self.time(x, frames))

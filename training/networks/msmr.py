@@ -14,6 +14,7 @@ Legend: B clips, T frames, C channels, H x W places; frames folded into the batc
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -29,31 +30,38 @@ def second_difference(x: Tensor) -> Tensor:
     return torch.cat([edge, inner, edge], 1)
 
 
-class MotionPreservingDown(nn.Module):
-    """Halves H and W: blur(u) + W max |(V u)''|.
+class MotionPath(nn.Module):
+    """What moves at a finer scale, carried past the pooling: W max |(V u)''|.
 
-    V takes a quarter of the channels' number, which is where most of the cost was. W starts at zero: it begins as
-    plain anti-aliased pooling.
+    V takes a quarter of the channels' number, which is where most of the cost was. W starts at zero, so that a
+    network begins as if there were no such path.
     """
+
+    def __init__(self, channels_in: int, channels: int, *, pool: int = 2, groups: int = 1) -> None:
+        super().__init__()
+        self.pool = pool
+        moving = channels_in // 4
+        self.pick = nn.Conv2d(channels_in, moving, 1, groups=groups, bias=False)  # V
+        self.weight = nn.Conv2d(moving, channels, 1, groups=groups, bias=False)  # W
+        nn.init.zeros_(self.weight.weight)
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        """(B*T, C_in, H, W) -> (B*T, C, H/pool, W/pool)."""
+        motion = second_difference(self.pick(x).unflatten(0, (-1, frames))).abs().flatten(0, 1)
+        return cast("Tensor", self.weight(F.max_pool2d(motion, self.pool)))
+
+
+class MotionPreservingDown(nn.Module):
+    """Halves H and W: blur(u) + W max |(V u)''|."""
 
     def __init__(self, channels: int, *, groups: int = 1, keep_motion: bool = True) -> None:
         super().__init__()
-        self.keep_motion = keep_motion
-        if keep_motion:
-            moving = channels // 4
-            self.pick = nn.Conv2d(channels, moving, 1, groups=groups, bias=False)  # V
-            self.weight = nn.Conv2d(moving, channels, 1, groups=groups, bias=False)  # W
-            nn.init.zeros_(self.weight.weight)
+        self.path = MotionPath(channels, channels, groups=groups) if keep_motion else None
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         """(B*T, C, H, W) -> (B*T, C, H/2, W/2)."""
         blurred = F.avg_pool2d(x, 2)
-        if not self.keep_motion:
-            return blurred
-        motion = (
-            second_difference(self.pick(x).unflatten(0, (-1, frames))).abs().flatten(0, 1)
-        )  # (B*T, C/4, H, W)
-        return blurred + self.weight(F.max_pool2d(motion, 2))
+        return blurred if self.path is None else blurred + self.path(x, frames)
 
 
 @dataclass(frozen=True)
@@ -105,12 +113,15 @@ class EqualPriority(nn.Module):
 
 
 def balanced_loss(appearance: Tensor, motion: Tensor, target: Tensor, *, damping: float = 1.0) -> Tensor:
-    """Both logits' cross-entropy (B,) each; the one that is ahead has its gradient damped by 1 - tanh(lead)."""
+    """Both logits' cross-entropy (B,) each; the one that is ahead has its gradient damped by 1 - tanh(lead).
+
+    A lead counts as 2 at most: the one ahead is never silenced.
+    """
     losses = torch.stack(
         [F.binary_cross_entropy_with_logits(logit.float(), target) for logit in (appearance, motion)]
     )
     with torch.no_grad():
         confidence = torch.exp(-losses)
         lead = confidence / confidence.flip(0) - 1
-        weight = 1 - torch.tanh(damping * lead.clamp_min(0))
+        weight = 1 - torch.tanh(damping * lead.clamp(0, 2))
     return (losses * weight).sum()

@@ -10,22 +10,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that PyTorch code uses
 
 from dmcl_sdk.motion import CHANNELS_PER_BASELINE, QUANTUM
-from training.networks.backbone import FactorisedBlock
+from training.networks.lite0 import load_imagenet
 from training.networks.msca import SpanAttention, frames_of, tokens, windows
-from training.networks.msmr import (
-    EqualPriority,
-    Explanation,
-    MotionPreservingDown,
-    motion_targets,
-    second_difference,
-)
+from training.networks.msmr import EqualPriority, Explanation, motion_targets, second_difference
+from training.networks.streams import LitePictures, PlainPictures, Stream
 
 PLACES_SIDE = 4
 
@@ -35,12 +30,13 @@ class NetworkConfig:
     """Sizes, and the switches that ablations turn.
 
     Attributes:
-        size_px: side of the crop, a multiple of 32.
+        size_px: side of the crop, a multiple of 32; of 128 with lite0, whose deepest scale is S/32.
         baselines: flow baselines in frames.
         spans: window lengths in frames, one a baseline; 1 or even.
-        rgb_widths: channels at S/2, S/4, S/8, S/16.
+        backbone: of the RGB stream: `plain`, or `lite0`, a small picture network that ImageNet weights exist for.
+        rgb_widths: channels at S/2, S/4, S/8, S/16 of the plain one.
         flow_widths: channels for EACH baseline at S/4, S/8, S/16.
-        rgb_depths, flow_depths: blocks at each scale.
+        rgb_depths, flow_depths: blocks at each scale; RGB's of the plain backbone.
         token_width: width of the attention's tokens.
         motion_preserving: MSMR (i).
         motion_explanation: MSMR (ii).
@@ -51,6 +47,7 @@ class NetworkConfig:
     size_px: int = 128
     baselines: tuple[int, ...] = (1, 4, 15)
     spans: tuple[int, ...] = (1, 4, 16)
+    backbone: Literal["plain", "lite0"] = "plain"
     rgb_widths: tuple[int, ...] = (24, 48, 96, 128)
     flow_widths: tuple[int, ...] = (16, 32, 48)
     rgb_depths: tuple[int, ...] = (1, 1, 2, 1)
@@ -75,6 +72,8 @@ class NetworkConfig:
             raise ValueError("RGB has four scales and flow three, each with a width and a depth")
         if self.size_px % 32:
             raise ValueError(f"size_px is a multiple of 32, got {self.size_px}")
+        if self.backbone == "lite0" and self.size_px % 128:
+            raise ValueError(f"with the lite0 backbone size_px is a multiple of 128, got {self.size_px}")
 
     @classmethod
     def named(cls, name: str) -> NetworkConfig:
@@ -111,40 +110,7 @@ class Training:
     windows: list[Tensor]  # a span: (B, N) logits
     priorities: list[tuple[Tensor, Tensor]]  # a scale: appearance (B,), motion (B,)
     explanations: list[Explanation]  # a scale
-    places: list[Tensor]  # RGB, flow: logits of manipulated places, (B, T, S / 8, S / 8)
-
-
-class Stream(nn.Module):
-    """Scales of factorised blocks, each half the size of the one before."""
-
-    def __init__(
-        self, widths: tuple[int, ...], depths: tuple[int, ...], *, groups: int = 1, keep_motion: bool = True
-    ) -> None:
-        super().__init__()
-        full = [width * groups for width in widths]
-        self.downs = nn.ModuleList(
-            MotionPreservingDown(width, groups=groups, keep_motion=keep_motion) for width in full[:-1]
-        )
-        self.scales = nn.ModuleList(
-            nn.ModuleList(
-                FactorisedBlock(
-                    full[max(scale - 1, 0)] if block == 0 else full[scale], full[scale], groups=groups
-                )
-                for block in range(depth)
-            )
-            for scale, depth in enumerate(depths)
-        )
-
-    def forward(self, x: Tensor, frames: int) -> list[Tensor]:
-        """(B*T, C, H, W) -> features at H, H/2, H/4, ..."""
-        features: list[Tensor] = []
-        for scale, blocks in enumerate(self.scales):
-            if scale:
-                x = self.downs[scale - 1](x, frames)
-            for block in cast("nn.ModuleList", blocks):
-                x = block(x, frames)
-            features.append(x)
-        return features
+    places: list[Tensor]  # RGB, flow: logits of manipulated places at the second deepest scale, (B, T, P, P)
 
 
 class FlowStem(nn.Module):
@@ -207,27 +173,57 @@ class TwoStream(nn.Module):
         super().__init__()
         self.config = config
         baselines, keep = len(config.baselines), config.motion_preserving
-        self.rgb_stem = nn.Conv2d(3, config.rgb_widths[0], 3, stride=2, padding=1, bias=False)
-        self.rgb_stem_norm = nn.BatchNorm2d(config.rgb_widths[0])
+        self.rgb: LitePictures | PlainPictures = (
+            LitePictures(keep_motion=keep)
+            if config.backbone == "lite0"
+            else PlainPictures(config.rgb_widths, config.rgb_depths, keep_motion=keep)
+        )
+        rgb_widths = self.rgb.widths
         self.flow_stem = FlowStem(config)
-        self.rgb = Stream(config.rgb_widths, config.rgb_depths, keep_motion=keep)
         self.flow = Stream(config.flow_widths, config.flow_depths, groups=baselines, keep_motion=keep)
         kind = SpanAttention if config.cross_attention else WindowMeans
         self.attention = nn.ModuleList(
             nn.ModuleList(
-                kind(config.rgb_widths[scale], config.flow_widths[scale], span, width=config.token_width)
+                kind(rgb_widths[scale], config.flow_widths[scale], span, width=config.token_width)
                 for span in config.spans
             )
             for scale in (-2, -1)
         )
-        self.rgb_head = StreamHead(config.rgb_widths[-1])
+        self.rgb_head = StreamHead(rgb_widths[-1])
         self.flow_head = StreamHead(config.flow_widths[-1] * baselines)
         self.span_weight = nn.Parameter(torch.zeros(len(config.spans)))
         self.stream_weight = nn.Parameter(torch.full((2, len(config.spans)), 0.5))
-        self.priorities = nn.ModuleList(EqualPriority(width) for width in config.rgb_widths)
-        self.rgb_places = nn.Conv2d(config.rgb_widths[-2], 1, 1)
+        self.priorities = nn.ModuleList(EqualPriority(width) for width in rgb_widths)
+        self.rgb_places = nn.Conv2d(rgb_widths[-2], 1, 1)
         self.flow_places = nn.Conv2d(config.flow_widths[-2] * baselines, 1, 1)
-        self.explain = nn.ModuleList(nn.Conv2d(width, 4, 1) for width in config.rgb_widths[1:])
+        self.explain = nn.ModuleList(nn.Conv2d(width, 4, 1) for width in rgb_widths[1:])
+
+    @property
+    def held(self) -> int:
+        """How many of the RGB stream's finest scales stay as they are."""
+        return self.rgb.held if isinstance(self.rgb, LitePictures) else 0
+
+    def hold(self, scales: int, *, statistics: bool) -> None:
+        """Keep the RGB backbone's finest scales as they are while everything else is trained.
+
+        Args:
+            scales: how many of them.
+            statistics: whether the norms of its other scales keep their running statistics too.
+
+        Raises:
+            TypeError: a plain backbone, which nothing is known to be worth holding of.
+        """
+        if not isinstance(self.rgb, LitePictures):
+            raise TypeError("only the lite0 backbone can be held: the plain one starts from nothing")
+        self.rgb.held, self.rgb.holds_statistics = scales, statistics
+        for scale, blocks in enumerate(self.rgb.backbone.scales):
+            blocks.requires_grad_(scale >= scales)
+        self.rgb.train(self.training)
+
+    def load_imagenet(self) -> None:
+        """Start the RGB backbone from its ImageNet weights; nothing to do for a plain one."""
+        if isinstance(self.rgb, LitePictures):
+            load_imagenet(self.rgb.backbone)
 
     def forward(self, rgb: Tensor, motion: Tensor) -> Curves:
         """Logits of every frame.
@@ -249,12 +245,13 @@ class TwoStream(nn.Module):
         windowed = self._windows(rgb_features, flow_features, frames)
         curves = self._curves(rgb_features, flow_features, windowed, frames)
         priorities, explanations = [], []
+        taught = range(self.held, len(rgb_features))  # what is held cannot learn
         if self.config.equal_priority:
-            priorities = [head(x, frames) for head, x in zip(self.priorities, rgb_features, strict=True)]
+            priorities = [self.priorities[scale](rgb_features[scale], frames) for scale in taught]
         if self.config.motion_explanation:
-            for scale, (decoder, x) in enumerate(zip(self.explain, rgb_features[1:], strict=True)):
-                actual = motion_targets(values[:, :2], frames, 2 << scale)
-                explanations.append(Explanation(decoder(x), actual))
+            for scale in taught[self.held == 0 :]:
+                actual = motion_targets(values[:, :2], frames, 1 << scale)
+                explanations.append(Explanation(self.explain[scale - 1](rgb_features[scale]), actual))
         places = [
             head(features[-2]).float().reshape(-1, frames, *features[-2].shape[2:])
             for head, features in ((self.rgb_places, rgb_features), (self.flow_places, flow_features))
@@ -268,21 +265,17 @@ class TwoStream(nn.Module):
             rgb: uint8 (B, S, S, 3).
 
         Returns:
-            Logits of the pictures, (B,), and of their places, (B, S / 8, S / 8).
+            Logits of the pictures, (B,), and of their places, (B, P, P) as in `Training`.
         """
-        features = self._rgb_features(rgb)
+        features = self.rgb(rgb, 1)
         logits = self.rgb_head(features[-1], 1).squeeze(-1).float()
         return logits, self.rgb_places(features[-2]).squeeze(1).float()
-
-    def _rgb_features(self, rgb: Tensor, frames: int = 1) -> list[Tensor]:
-        picture = rgb.permute(0, 3, 1, 2).float() * (4 / 255) - 2  # about -2..2
-        return cast("list[Tensor]", self.rgb(torch.relu(self.rgb_stem_norm(self.rgb_stem(picture))), frames))
 
     def _features(self, rgb: Tensor, motion: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
         frames = rgb.shape[1]
         values = motion.flatten(0, 1).float() * QUANTUM
         return (
-            self._rgb_features(rgb.flatten(0, 1), frames),
+            self.rgb(rgb.flatten(0, 1), frames),
             self.flow(self.flow_stem(values, frames), frames),
             values,
         )
