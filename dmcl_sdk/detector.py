@@ -202,7 +202,7 @@ class Detector:
             config_sha256=hashlib.sha256(config).hexdigest(),
             onnxruntime=_version("onnxruntime", "onnxruntime-gpu"),
             execution_providers=self.providers,
-            precision="fp32",
+            precision=self.spec.precision,
             face_detector=self._faces.name,
         )
 

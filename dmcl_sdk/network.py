@@ -77,6 +77,8 @@ class ModelSpec(BaseModel):
     span_rule: SpanRule
     weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """Digest of the trained weights that were exported."""
+    precision: Literal["fp32", "int8"] = "fp32"
+    """What convolutions compute in."""
     training: dict[str, str] = Field(default_factory=dict)
     """Where the weights come from: configuration and data digests, for people."""
 

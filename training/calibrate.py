@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -15,11 +18,13 @@ from dmcl_sdk import Detector
 from dmcl_sdk.calibration import AbstentionRule, Platt
 from dmcl_sdk.network import SPEC_KEY, ModelSpec
 from training.data.manifest import read_manifest
+from training.grouping import independent_groups
 from training.scores import Scored, score_videos
 
 Floats = npt.NDArray[np.float64]
 FALSE_ALARMS = 0.05
 MISSES = 0.2
+_ROUNDING = 1e-9
 
 
 def fit_platt(
@@ -69,42 +74,136 @@ def fit_platt(
     )
 
 
-def fit_abstention(probabilities: Floats, fake: npt.NDArray[np.bool_]) -> AbstentionRule:
-    """Labels that are wrong seldom: at most 5 % of real videos called manipulated, 20 % of fakes called genuine.
+@dataclass(frozen=True, slots=True)
+class Abstention:
+    """Thresholds, and what is promised of them for videos of people who were not fitted to.
 
-    The first bound is the conformal quantile of the real videos, the ceil((n + 1) (1 - .05))-th smallest, so that an
-    unseen real video exceeds it with a probability of at most 5 % if it is like them.
+    Attributes:
+        rule: the thresholds.
+        false_alarms: at most this share of real videos is called manipulated.
+        misses: at most this share of fakes is called not manipulated.
+        real_groups: from how many independent groups of real videos the first promise comes.
+        fake_groups: the second, from fakes.
     """
-    real, found = np.sort(probabilities[~fake]), np.sort(probabilities[fake])
-    rank = min(len(real), int(np.ceil((len(real) + 1) * (1 - FALSE_ALARMS))))
-    above = float(np.clip(np.nextafter(real[rank - 1], 1), 0.5, 0.9999))
-    below = float(np.clip(found[int(MISSES * len(found))], 0.0, min(0.5, above)))
-    return AbstentionRule(manipulated_above=above, not_manipulated_below=below)
+
+    rule: AbstentionRule
+    false_alarms: float
+    misses: float
+    real_groups: int
+    fake_groups: int
+
+
+def fit_abstention(
+    probabilities: Floats,
+    fake: npt.NDArray[np.bool_],
+    groups: Sequence[object] | None = None,
+    *,
+    false_alarms: float = FALSE_ALARMS,
+    misses: float = MISSES,
+) -> Abstention:
+    """Labels that are wrong seldom, by split-conformal bounds that hold for people who were not fitted to.
+
+    Both thresholds are `conformal_bound`s. With G groups no share under 1 / (G + 1) can be promised: then that is what
+    is promised, and returned. The probabilities may be fitted to the same videos, because a rising curve changes no
+    rank. "Manipulated" begins at .5 at the lowest, "not manipulated" ends there.
+
+    Args:
+        probabilities: (N,) of calibration videos, which the model was not trained on.
+        fake: (N,) with both classes.
+        groups: (N,) what is not independent, such as the person; every video for itself by default.
+        false_alarms: share of real videos that may be called manipulated.
+        misses: share of fakes that may be called not manipulated.
+
+    Raises:
+        ValueError: one class is missing, or a share is not between 0 and 1.
+    """
+    names = list(range(len(fake))) if groups is None else list(groups)
+    of = [[name for name, one in zip(names, fake, strict=True) if one == kind] for kind in (False, True)]
+    counts = [len(set(members)) for members in of]
+    if not all(counts):
+        raise ValueError("thresholds need real and fake videos")
+    promised = [
+        max(share, 1 / (count + 1)) for share, count in zip((false_alarms, misses), counts, strict=True)
+    ]
+    highest = conformal_bound(probabilities[~fake], of[0], promised[0])
+    lowest = -conformal_bound(-probabilities[fake], of[1], promised[1])
+    above = max(0.5, float(np.nextafter(min(highest, 1.0), 1.0)))
+    below = float(np.clip(lowest, 0.0, min(0.5, above)))
+    return Abstention(AbstentionRule(above, below), promised[0], promised[1], counts[0], counts[1])
+
+
+def conformal_bound(scores: Floats, groups: Sequence[object], share: float) -> float:
+    """What the score of a video of a new group exceeds with a probability of at most `share`.
+
+    Split-conformal for grouped data: of G groups each has a mass of 1 / (G + 1), spread evenly over its videos, and
+    the new one the same at infinity; the bound is the smallest score with a mass of 1 - share at or below it. With
+    groups of one video it is the ceil((n + 1) (1 - share))-th smallest of n. It holds in expectation if the groups are
+    exchangeable, whatever the distribution. (V. Vovk et al., "Algorithmic Learning in a Random World", 2005; for groups
+    Y. Lee, R. F. Barber and R. Willett, "Distribution-free inference with hierarchical data", 2023.)
+
+    Returns:
+        One of the scores; infinity if there are too few groups for this share.
+    """
+    if not 0 < share < 1 or not len(scores):
+        raise ValueError(
+            f"a conformal bound needs scores and a share between 0 and 1, got {len(scores)}, {share}"
+        )
+    _, group, size = np.unique(_numbered(groups), return_inverse=True, return_counts=True)
+    mass = 1 / (len(size) + 1) / size[group]
+    order = np.argsort(scores, kind="stable")
+    reached = np.cumsum(mass[order]) >= 1 - share - _ROUNDING
+    return float(scores[order][np.argmax(reached)]) if reached.any() else math.inf
+
+
+def _numbered(groups: Sequence[object]) -> npt.NDArray[np.intp]:
+    number = {name: place for place, name in enumerate(dict.fromkeys(groups))}
+    return np.array([number[name] for name in groups], np.intp)
 
 
 def calibrated(
-    spec: ModelSpec, scored: list[Scored], fake: npt.NDArray[np.bool_], *, version: str
-) -> ModelSpec:
-    """The specification with everything fitted to these videos."""
-    judged = np.array([one.logit is not None for one in scored])
-    logits = np.array([one.logit for one in scored if one.logit is not None])
+    spec: ModelSpec,
+    scored: Sequence[Scored],
+    fake: npt.NDArray[np.bool_],
+    groups: Sequence[object] | None = None,
+    *,
+    version: str,
+    false_alarms: float = FALSE_ALARMS,
+) -> tuple[ModelSpec, Abstention]:
+    """The specification with everything fitted to these videos, and what its thresholds promise.
+
+    Videos without a judged face are left out: they get no label.
+
+    Args:
+        spec: of the model.
+        scored: N videos.
+        fake: (N,).
+        groups: (N,) what is not independent; every video for itself by default.
+        version: what the fit is called in verdicts.
+        false_alarms: share of real videos that may be called manipulated.
+
+    Raises:
+        ValueError: one class is missing, or higher logits do not mean manipulated.
+    """
+    judged = np.array([one.logit is not None for one in scored], bool)
+    logits = np.array([one.logit for one in scored if one.logit is not None], np.float64)
     label = fake[judged]
     face = fit_platt(logits, label, version=version)
     frames, owners = _frame_logits(scored)
     each = 1 / np.bincount(owners, minlength=len(scored))[owners]  # every video counts once
     streams = [fit_platt(frames[:, n], fake[owners], version=version, weights=each) for n in range(3)]
-    return spec.model_copy(
-        update={
-            "calibration": face,
-            "frame_calibration": streams[0],
-            "rgb_calibration": streams[1],
-            "flow_calibration": streams[2],
-            "abstention": fit_abstention(face.probability(logits), label),
-        }
-    )
+    members = None if groups is None else [group for group, one in zip(groups, judged, strict=True) if one]
+    abstention = fit_abstention(face.probability(logits), label, members, false_alarms=false_alarms)
+    changes = {
+        "calibration": face,
+        "frame_calibration": streams[0],
+        "rgb_calibration": streams[1],
+        "flow_calibration": streams[2],
+        "abstention": abstention.rule,
+    }
+    return spec.model_copy(update=changes), abstention
 
 
-def _frame_logits(scored: list[Scored]) -> tuple[Floats, npt.NDArray[np.intp]]:
+def _frame_logits(scored: Sequence[Scored]) -> tuple[Floats, npt.NDArray[np.intp]]:
     """The logits of all judged frames, (N, 3), and which video each is from, (N,)."""
     rows, owners = [], []
     for number, one in enumerate(scored):
@@ -129,19 +228,49 @@ def store(path: Path, spec: ModelSpec) -> None:
 def command(
     model: Annotated[Path, typer.Argument(help="A model file; its calibration is replaced.", exists=True)],
     data: Annotated[
-        Path, typer.Argument(help="A manifest CSV, or a folder with real/ and fake/.", exists=True)
+        Path,
+        typer.Argument(
+            help="A manifest CSV, a folder with real/ and fake/, or a published data set.", exists=True
+        ),
     ],
     version: Annotated[str, typer.Option(help="What the fit is called in verdicts.")] = "1",
+    false_alarms: Annotated[
+        float, typer.Option(min=0.001, max=0.5, help="Share of real videos that may be called manipulated.")
+    ] = FALSE_ALARMS,
 ) -> None:
-    """Fit probabilities and thresholds to validation videos, and store them in the model file."""
-    clips = [clip for clip in read_manifest(data) if clip.split == "val"]
+    """Fit probabilities and thresholds to validation videos, and store them in the model file.
+
+    Only the `val` split is looked at. The thresholds are conformal: of real videos of people who are like those of
+    the split but not among them, at most the stated share is called manipulated. With few people only a larger share
+    can be promised; what is promised is printed.
+    """
+    try:
+        clips = read_manifest(data, split="val")
+    except (ValueError, FileNotFoundError) as error:
+        raise typer.BadParameter(str(error), param_hint="DATA") from error
     with Detector(model) as detector:
         found = score_videos(detector, (clip.path for clip in clips))
         scored = list(track(found, "scoring", total=len(clips), console=Console(stderr=True)))
-        spec = calibrated(detector.spec, scored, np.array([clip.fake for clip in clips]), version=version)
+        try:
+            spec, promise = calibrated(
+                detector.spec,
+                scored,
+                np.array([clip.fake for clip in clips], bool),
+                independent_groups(clips),
+                version=version,
+                false_alarms=false_alarms,
+            )
+        except ValueError as error:
+            raise typer.BadParameter(f"{data}: {error}", param_hint="DATA") from error
     store(model, spec)
-    rule = spec.abstention
+    rule = promise.rule
     typer.echo(
-        f"{model}: manipulated from {rule.manipulated_above:.3f}, not manipulated below "
-        f"{rule.not_manipulated_below:.3f}, slope {spec.calibration.slope:.3f}"
+        f"{model}: slope {spec.calibration.slope:.3f}\n"
+        f"manipulated from {rule.manipulated_above:.4f}: at most {promise.false_alarms:.1%} of real videos, "
+        f"promised from {promise.real_groups} independent groups\n"
+        f"not manipulated below {rule.not_manipulated_below:.4f}: at most {promise.misses:.1%} of fakes, "
+        f"promised from {promise.fake_groups} independent groups"
     )
+    if promise.false_alarms > false_alarms:
+        needed = math.ceil(1 / false_alarms) - 1
+        typer.echo(f"{false_alarms:.1%} cannot be promised from so few groups; it takes {needed}.", err=True)

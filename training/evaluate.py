@@ -1,319 +1,233 @@
-"""How good a model file is, in the field's terms: whole videos, pairs, generators, and short spliced spans.
+"""How good a model file is: whole videos, pairs, generators, short spans, and what perturbations leave of it.
 
-Whole videos are scored as they are served. Probabilities are judged by cross-fitting: calibrated on the people of one
-half of the set, measured on the other, and the other way round, because the calibration that ships was fitted to
-validation videos too. Spliced spans are never fitted to.
+Whole videos are scored as they are served. Probabilities are also judged by cross-fitting: calibrated on the people of
+one half of the set, measured on the other, and the other way round, because the calibration that ships was fitted to
+validation videos. Spliced spans are never fitted to.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, cast
 
-import numpy as np
-import numpy.typing as npt
 import typer
 from rich.console import Console
 from rich.progress import track
 
 from dmcl_sdk import Detector
-from dmcl_sdk.assembly import pool
-from dmcl_sdk.localization import propose_spans
-from dmcl_sdk.segment import Segment
-from training.calibrate import fit_abstention, fit_platt
-from training.data.manifest import Clip, read_manifest
-from training.metrics import (
-    Estimate,
-    auc,
-    average_precision_spans,
-    average_recall,
-    bootstrap_interval,
-    eer,
-    expected_calibration_error,
-    pair_auc,
-    tpr_at_fpr,
-)
-from training.scores import Scored, score_videos
-from training.splices import Splice, make_splices
+from training.data.manifest import Split, read_manifest
+from training.figures import COUNTED, Labelled, Report, cross_fitted, video_figures
+from training.robustness import chosen, perturb_and_score, robustness_figures
+from training.scores import Scored, Scorer
+from training.span_figures import COUNTED as SPANS_COUNTED
+from training.span_figures import Localised, remembered_splices, span_figures
+from training.tables import as_markdown
 
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-CHANCE_DRAWS = 20
+T = TypeVar("T")
 _console = Console(stderr=True)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Labelled:
-    """A scored set of whole videos; videos without a judged face are left out, and counted.
+def evaluate(
+    model: Path,
+    data: Path,
+    *,
+    split: Split = "val",
+    allow_missing: bool = False,
+    out: Path | None = None,
+    robustness: bool = False,
+    limit: int | None = None,
+    seed: int = 0,
+    resamples: int = 1000,
+) -> Report:
+    """Every figure of one split, with 95 % intervals bootstrapped over people and sources.
 
-    Attributes:
-        clips: N.
-        fake: (N,).
-        logits: (N,).
-        groups: (N,) what is not independent: the source of a pair, else the person, else the file.
-        streams: RGB and flow logit of each video, (N, 2).
-        unjudged: how many were left out.
+    Args:
+        model: a model file.
+        data: what `read_manifest` reads.
+        split: which part of it.
+        allow_missing: go on with the files that are there.
+        out: a folder for report.json, report.md and the plots; scores and spliced videos are kept there, so that a
+            second run is quick and one that was cut off goes on.
+        robustness: also score every video after 35 perturbations.
+        limit: at most so many real videos and so many fakes in all that.
+        seed: of splices, choices and resampling.
+        resamples: of the bootstrap; of spans, which take longer, two fifths of it.
+
+    Raises:
+        ValueError: the data cannot be read, or the split lacks a class.
     """
+    clips = chosen(read_manifest(data, split=split, allow_missing=allow_missing), limit, seed=seed)
+    for fake in (False, True):
+        if not any(clip.fake == fake for clip in clips):
+            raise ValueError(f"{data}: the split {split} has no {'fake' if fake else 'real'} videos")
+    with Detector(model) as detector, tempfile.TemporaryDirectory() as temporary:
+        kept = temporary if out is None else out
+        scorer = Scorer(detector, None if out is None else out / "scores")
+        scored = [scorer.score(clip.path) for clip in _watched(clips, len(clips), "whole videos")]
+        labelled = Labelled.of(clips, scored, detector.spec)
+        report: Report = {
+            "model": describe(detector),
+            "data": {"name": data.name, "split": split, "seed": seed, "limit": limit},
+            "counted": [*COUNTED, *SPANS_COUNTED],
+        }
+        report |= video_figures(labelled, detector.spec, seed=seed, resamples=resamples)
+        report |= _spans(
+            scorer, labelled, scored, Path(kept) / "splices", seed=seed, resamples=2 * resamples // 5
+        )
+        if robustness:
+            perturbed = perturb_and_score(
+                scorer, clips, watched=lambda jobs, count: _watched(jobs, count, "perturbed videos")
+            )
+            report["robustness"] = robustness_figures(perturbed, seed=seed, resamples=resamples)
+    if out is not None:
+        _write(report, labelled, out)
+    return report
 
-    clips: list[Clip]
-    fake: Bools
-    logits: Floats
-    groups: list[str]
-    streams: Floats
-    unjudged: int
 
-
-def evaluate(model: Path, data: Path, *, split: str = "val", seed: int = 0) -> dict[str, Any]:
-    """Every figure of one split, with 95 % intervals bootstrapped over people and sources."""
-    clips = [clip for clip in read_manifest(data) if clip.split == split]
-    with Detector(model) as detector, tempfile.TemporaryDirectory() as folder:
-        found = score_videos(detector, (clip.path for clip in clips))
-        scored = list(track(found, "whole videos", total=len(clips), console=_console))
-        splices = list(make_splices(clips, Path(folder), seed=seed))
-        curves = score_videos(detector, (splice.path for splice in splices))
-        spliced = list(track(curves, "spliced spans", total=len(splices), console=_console))
-        report = {"model": asdict_model(detector), "split": split, "seed": seed}
-        labelled = _labelled(clips, scored, detector.spec.pooling_sharpness)
-        return report | _videos(labelled, seed) | {"spans": _spans(detector, splices, spliced, seed)}
-
-
-def asdict_model(detector: Detector) -> dict[str, str]:
+def describe(detector: Detector) -> dict[str, str]:
     """Which model it was."""
     return {"name": detector.model.name, "version": detector.model.version, "sha256": detector.model.sha256}
 
 
-def _labelled(clips: list[Clip], scored: list[Scored], sharpness: float) -> Labelled:
-    kept = [(clip, one) for clip, one in zip(clips, scored, strict=True) if one.logit is not None]
-    streams = []
-    for _, one in kept:
-        assert one.curve is not None  # noqa: S101 - a logit comes with its curve
-        known = ~np.isnan(one.curve.logits[:, 0])
-        times = one.curve.times[known, 0]
-        streams.append([pool(one.curve.logits[known, n], times, sharpness) for n in (1, 2)])
-    return Labelled(
-        clips=[clip for clip, _ in kept],
-        fake=np.array([clip.fake for clip, _ in kept]),
-        logits=np.array([one.logit for _, one in kept], np.float64),
-        groups=[_group(clip) for clip, _ in kept],
-        streams=np.array(streams, np.float64).reshape(-1, 2),
-        unjudged=len(clips) - len(kept),
-    )
-
-
-def _group(clip: Clip) -> str:
-    if clip.pair is not None:
-        return clip.pair.name
-    return clip.identity if clip.identity and not clip.fake else clip.path.name
-
-
-def _videos(data: Labelled, seed: int) -> dict[str, Any]:
-    def interval(rows: npt.NDArray[np.intp], scores: Floats) -> dict[str, float]:
+def _spans(
+    scorer: Scorer, data: Labelled, scored: list[Scored], folder: Path, *, seed: int, resamples: int
+) -> dict[str, Report]:
+    """Labelled spans beside the real videos of the set; spliced ones alone, and beside the real videos."""
+    spec, sections = scorer.detector.spec, {}
+    real = [row for row, clip in enumerate(data.clips) if not clip.fake]
+    edited = [row for row, clip in enumerate(data.clips) if clip.spans is not None]
+    if edited:
+        rows = real + edited
+        true = [list(data.clips[row].spans or ()) for row in rows]
         groups = [data.groups[row] for row in rows]
-        estimate = bootstrap_interval(
-            lambda drawn: auc(data.fake[rows[drawn]], scores[rows[drawn]]),
-            groups,
-            np.random.default_rng(seed),
+        found = Localised.of([scored[row] for row in rows], true, groups, spec)
+        sections["spans"] = span_figures(found, seed=seed, resamples=resamples)
+    splices = remembered_splices(_watched(data.clips, len(data.clips), "making splices"), folder, seed=seed)
+    if splices:
+        judged = [scorer.score(one.path) for one in _watched(splices, len(splices), "spliced spans")]
+        sources: list[object] = [one.source for one in splices]
+        truth = [[one.truth] for one in splices]
+        sections["spliced"] = span_figures(
+            Localised.of(judged, truth, sources, spec), seed=seed, resamples=resamples
         )
-        return _figure(estimate)
-
-    everything = np.arange(len(data.clips))
-    paired, pairs = _pairs(data)
-    report: dict[str, Any] = {
-        "videos": {"real": int((~data.fake).sum()), "fake": int(data.fake.sum()), "unjudged": data.unjudged},
-        "auc": interval(everything, data.logits),
-        "auc_rgb": interval(everything, data.streams[:, 0]),
-        "auc_flow": interval(everything, data.streams[:, 1]),
-        "eer": eer(data.fake, data.logits),
-        "tpr_at_5_fpr": tpr_at_fpr(data.fake, data.logits, 0.05),
-        "cross_fitted": _cross_fitted(data, seed),
-        "generators": {name: {"fakes": count, "auc": value} for name, count, value in _generators(data)},
-    }
-    if pairs:
-        reals, fakes = (np.array(side) for side in zip(*pairs, strict=True))
-        estimate = bootstrap_interval(
-            lambda drawn: pair_auc(data.logits[reals[drawn]], data.logits[fakes[drawn]]),
-            [data.groups[fake] for fake in fakes],
-            np.random.default_rng(seed),
+        together = Localised.of(
+            judged + [scored[row] for row in real],
+            truth + [[] for _ in real],
+            [*sources, *(data.groups[row] for row in real)],
+            spec,
         )
-        report["pairs"] = {
-            "count": len(pairs),
-            "sources": len(set(reals.tolist())),
-            "auc": interval(paired, data.logits),
-            "auc_rgb": interval(paired, data.streams[:, 0]),
-            "auc_flow": interval(paired, data.streams[:, 1]),
-            "ranked_right": _figure(estimate),
-        }
-    return report
+        sections["spliced"]["beside_real_videos"] = span_figures(together, seed=seed, resamples=resamples)[
+            "ap@0.5"
+        ]
+    return sections
 
 
-def _pairs(data: Labelled) -> tuple[npt.NDArray[np.intp], list[tuple[int, int]]]:
-    """Rows of videos that are in a pair, and the (real, fake) rows."""
-    row = {clip.path: number for number, clip in enumerate(data.clips)}
-    pairs = [
-        (row[clip.pair], number)
-        for number, clip in enumerate(data.clips)
-        if clip.pair is not None and clip.pair in row
-    ]
-    return np.array(sorted({one for pair in pairs for one in pair}), np.intp), pairs
+def _write(report: Report, data: Labelled, out: Path) -> None:
+    from training.plots import plot_report
+
+    out.mkdir(parents=True, exist_ok=True)
+    crossed = cross_fitted(data, report["data"]["seed"])
+    plots = plot_report(report, data, out, probability=crossed[0] if crossed else None)
+    (out / "report.json").write_text(json.dumps(_finite(report), indent=2) + "\n")
+    pictures = "".join(f"\n![{file.stem}]({file.name})\n" for file in plots)
+    (out / "report.md").write_text(as_markdown(report) + pictures)
 
 
-def _generators(data: Labelled) -> list[tuple[str, int, float]]:
-    """Each generator's fakes against all real videos."""
-    found = []
-    for name in sorted({clip.generator for clip in data.clips if clip.fake}):
-        rows = np.array([not clip.fake or clip.generator == name for clip in data.clips])
-        found.append(
-            (name or "unknown", int((rows & data.fake).sum()), auc(data.fake[rows], data.logits[rows]))
-        )
-    return found
+def _finite(value: Any) -> Any:  # noqa: ANN401 - any part of a report
+    """NaN is no JSON: what has no answer is null."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and value != value else value  # noqa: PLR0124 - NaN alone differs from itself
 
 
-def _cross_fitted(data: Labelled, seed: int) -> dict[str, float]:
-    """Calibration error and error rates of probabilities fitted to other people than they are measured on."""
-    names = sorted(set(data.groups))
-    half = set(np.random.default_rng(seed).permutation(names)[: len(names) // 2].tolist())
-    side = np.array([group in half for group in data.groups])
-    probability, flagged = np.zeros(len(side)), np.zeros(len(side), bool)
-    for fit, test in ((side, ~side), (~side, side)):
-        try:
-            platt = fit_platt(data.logits[fit], data.fake[fit], version="cross-fitted")
-        except ValueError:
-            return {}  # one half has a single class, or nothing was learned
-        rule = fit_abstention(platt.probability(data.logits[fit]), data.fake[fit])
-        probability[test] = platt.probability(data.logits[test])
-        flagged[test] = probability[test] >= rule.manipulated_above
-    return {
-        "expected_calibration_error": expected_calibration_error(data.fake, probability, bins=8),
-        "false_positive_rate": float(flagged[~data.fake].mean()),
-        "true_positive_rate": float(flagged[data.fake].mean()),
-    }
-
-
-def _spans(detector: Detector, splices: list[Splice], scored: list[Scored], seed: int) -> dict[str, Any]:
-    """Average precision and recall of proposals on spliced videos, beside those of the same proposals misplaced."""
-    if not splices:
-        return {"videos": 0}
-    found = [_proposals(detector, one) for one in scored]
-    true = [[splice.truth] for splice in splices]
-    rng = np.random.default_rng(seed)
-    ends = [one.curve.times[-1, 1] if one.curve is not None else 1.0 for one in scored]
-    chance = [
-        average_precision_spans(
-            [_misplaced(spans, end, rng) for spans, end in zip(found, ends, strict=True)], true, 0.5
-        )
-        for _ in range(CHANCE_DRAWS)
-    ]
-    figures: dict[str, Any] = {"videos": len(splices), "sources": len({splice.source for splice in splices})}
-    for iou in (0.5, 0.75, 0.95):
-        estimate = bootstrap_interval(
-            lambda rows, iou=iou: average_precision_spans(
-                [found[r] for r in rows], [true[r] for r in rows], iou
-            ),  # type: ignore[misc]
-            [splice.source for splice in splices],
-            np.random.default_rng(seed),
-            resamples=400,
-        )
-        figures[f"ap@{iou}"] = _figure(estimate)
-    figures |= {f"ar@{count}": average_recall(found, true, count) for count in (1, 5, 10, 20)}
-    figures["ap@0.5_at_chance"] = {"value": float(np.mean(chance)), "highest_of_20": float(np.max(chance))}
-    return figures
-
-
-def _proposals(detector: Detector, one: Scored) -> list[Segment]:
-    if one.curve is None:
-        return []
-    probability = detector.spec.frame_calibration.probability(one.curve.logits[:, 0])
-    return propose_spans(*one.curve.over_time(probability))
-
-
-def _misplaced(spans: list[Segment], end_s: float, rng: np.random.Generator) -> list[Segment]:
-    """The same spans, each somewhere else in its video."""
-    moved = []
-    for span in spans:
-        length = min(span.duration_s, end_s)
-        start = float(rng.uniform(0, max(end_s - length, 1e-6)))
-        moved.append(Segment(start, start + length, span.score))
-    return moved
-
-
-def _figure(estimate: Estimate) -> dict[str, float]:
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-
-
-def as_markdown(report: dict[str, Any]) -> str:
-    """The report as tables for a model card."""
-
-    def cell(figure: Any) -> str:  # noqa: ANN401 - a number, or one with an interval
-        if isinstance(figure, dict) and "low" in figure:
-            return f"{figure['value']:.3f} ({figure['low']:.3f}-{figure['high']:.3f})"
-        return f"{figure:.3f}" if isinstance(figure, float) else str(figure)
-
-    counts, spans = report["videos"], report["spans"]
-    rows = [
-        (
-            "videos: real / fake / no face judged",
-            f"{counts['real']} / {counts['fake']} / {counts['unjudged']}",
-        )
-    ]
-    rows += [(name, cell(report[key])) for key, name in _VIDEO_ROWS.items()]
-    pairs = report.get("pairs", {})
-    rows += [(f"pairs: {name}", cell(pairs[key])) for key, name in _PAIR_ROWS.items() if pairs]
-    rows += [
-        (f"cross-fitted {key.replace('_', ' ')}", cell(value))
-        for key, value in report["cross_fitted"].items()
-    ]
-    rows += [
-        (f"AUC, {name} ({one['fakes']})", cell(one["auc"])) for name, one in report["generators"].items()
-    ]
-    rows += [
-        (f"spliced spans: {key}", cell(value)) for key, value in spans.items() if not key.endswith("chance")
-    ]
-    if "ap@0.5_at_chance" in spans:
-        chance = spans["ap@0.5_at_chance"]
-        rows.append(
-            (
-                "spliced spans: ap@0.5, misplaced at random",
-                f"{chance['value']:.3f}, at most {chance['highest_of_20']:.3f}",
-            )
-        )
-    lines = [
-        "| figure | value (95 % interval) |",
-        "|---|---|",
-        *(f"| {name} | {value} |" for name, value in rows),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-_VIDEO_ROWS = {
-    "auc": "AUC, all videos",
-    "auc_rgb": "AUC, RGB stream alone",
-    "auc_flow": "AUC, flow stream alone",
-    "eer": "EER",
-    "tpr_at_5_fpr": "TPR at 5 % FPR",
-}
-_PAIR_ROWS = {
-    "count": "fakes",
-    "sources": "real sources",
-    "auc": "AUC",
-    "auc_rgb": "AUC, RGB stream alone",
-    "auc_flow": "AUC, flow stream alone",
-    "ranked_right": "ranked right",
-}
+def _watched(items: Iterable[T], count: int, title: str) -> Iterator[T]:
+    """The items, with a progress bar on standard error."""
+    return iter(track(items, title, total=count, console=_console, transient=True))
 
 
 def command(
-    model: Annotated[Path, typer.Argument(help="A model file.", exists=True)],
+    model: Annotated[Path, typer.Argument(help="A model file.", exists=True, dir_okay=False)],
     data: Annotated[
-        Path, typer.Argument(help="A manifest CSV, or a folder with real/ and fake/.", exists=True)
-    ],
-    split: Annotated[str, typer.Option(help="Which split: val or train.")] = "val",
-    out: Annotated[Path | None, typer.Option(help="Also write the figures as JSON.")] = None,
+        Path | None,
+        typer.Argument(
+            help="A manifest CSV, a folder with real/ and fake/, or a published data set.", exists=True
+        ),
+    ] = None,
+    *,
+    split: Annotated[str, typer.Option(help="Which split: train, val or test.")] = "val",
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Go on with the files of a data set that are there.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder for report.json, report.md and plots; scores are kept there for the next run."
+        ),
+    ] = None,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Also perturb every video: seven ways, five levels each.")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many real videos, and so many fakes.")
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="A published protocol instead of DATA, such as ff++-cross.")
+    ] = None,
+    root: Annotated[
+        list[str] | None, typer.Option(help="Where a data set of the protocol lies: name=folder. Repeatable.")
+    ] = None,
 ) -> None:
-    """Print how good a model is on labelled videos, and on short spans spliced into real ones."""
-    report = evaluate(model, data, split=split)
-    if out is not None:
-        out.write_text(json.dumps(report, indent=2) + "\n")
+    """Measure a model on labelled videos, and print the figures as Markdown.
+
+    Whole videos: AUC, EER, true positive rates, calibration, per generator and on pairs of a fake and its real. Spans:
+    AP and AR of labelled spans, and of short spans that are spliced into the real videos of pairs. All with
+    95 % intervals.
+
+        dmcl evaluate model.onnx data/manifest.csv --out results
+
+        dmcl evaluate model.onnx data/manifest.csv --robustness --limit 20 --out results
+
+        dmcl evaluate model.onnx --protocol ff++-cross --root ff++=/data/FaceForensics++ --out results
+    """
+    try:
+        if protocol is not None:
+            typer.echo(_protocol(model, protocol, root or [], out, allow_missing=allow_missing))
+            return
+        if data is None:
+            raise typer.BadParameter("give a data set, or a --protocol with a --root for each of its sets")
+        if split not in {"train", "val", "test"}:
+            raise typer.BadParameter(f"a split is train, val or test, got {split}", param_hint="--split")
+        report = evaluate(
+            model,
+            data,
+            split=cast("Split", split),
+            allow_missing=allow_missing,
+            out=out,
+            robustness=robustness,
+            limit=limit,
+        )
+    except (ValueError, FileNotFoundError) as error:
+        raise typer.BadParameter(str(error)) from error
     typer.echo(as_markdown(report))
+
+
+def _protocol(model: Path, name: str, roots: list[str], out: Path | None, *, allow_missing: bool) -> str:
+    from training.protocols import run_protocol
+
+    named = dict(_named(root) for root in roots)
+    if not named:
+        raise typer.BadParameter("a protocol needs at least one --root name=folder", param_hint="--root")
+    report = run_protocol(model, name, named, out, allow_missing=allow_missing)
+    return report.as_markdown()
+
+
+def _named(root: str) -> tuple[str, Path]:
+    name, equals, folder = root.partition("=")
+    if not (name and equals and folder):
+        raise typer.BadParameter(f"a root is written name=folder, got {root}", param_hint="--root")
+    return name, Path(folder)

@@ -22,6 +22,7 @@ OPSET = 18
 TOLERANCE = 1e-4
 MAX_FPS = 32.0
 OUTPUTS = ["fused", "spans", "rgb_curve", "flow_curve"]
+CARD_KEY = "dmcl.card"
 
 
 def export(network: TwoStream, spec: ModelSpec, path: Path) -> float:
@@ -49,7 +50,7 @@ def export(network: TwoStream, spec: ModelSpec, path: Path) -> float:
     if program is None:
         raise RuntimeError("the exporter gave nothing back")
     model: onnx.ModelProto = program.model_proto
-    onnx.helper.set_model_props(model, {SPEC_KEY: spec.model_dump_json()})
+    onnx.helper.set_model_props(model, about(spec))
     for node in model.graph.node:
         del node.metadata_props[
             :
@@ -62,6 +63,29 @@ def export(network: TwoStream, spec: ModelSpec, path: Path) -> float:
         path.unlink()
         raise ValueError(f"{path}: ONNX and PyTorch differ by {difference:.2e}, more than {TOLERANCE:.0e}")
     return difference
+
+
+def about(spec: ModelSpec) -> dict[str, str]:
+    """What travels in a model file: its specification, and a short card for people.
+
+    The card says what holds whatever is calibrated later; figures stand in the one that is published with the file.
+    """
+    trained = "".join(f"\n- {name}: {value}" for name, value in sorted(spec.training.items()))
+    card = f"""# {spec.name} {spec.version}
+
+Finds manipulated faces in video. Two streams (RGB, optical flow) after Dual-Modality Co-Learning (ICMR 2023,
+doi 10.1145/3591106.3592284), of which only the abstract was at hand: modules and equations are a reconstruction.
+
+- reads: `rgb` uint8 (B, T, {spec.size_px}, {spec.size_px}, 3), aligned face crops; `motion` int8 (B, T, \
+{CHANNELS_PER_BASELINE * len(spec.baselines)}, {spec.size_px // 2}, {spec.size_px // 2}), T a multiple of \
+{spec.frames_multiple}; preprocessing {spec.preprocessing} of dmcl_sdk
+- answers: logits of every frame: `fused` (B, T), `spans` (B, T, {len(spec.spans)}), `rgb_curve`, `flow_curve` (B, T)
+- computes in: {spec.precision}
+- weights: sha256 {spec.weights_sha256}{trained}
+
+Meant to order videos for human review. It says where to look and is no proof; an answer on one video may be wrong.
+"""
+    return {SPEC_KEY: spec.model_dump_json(), CARD_KEY: card}
 
 
 def random_input(spec: ModelSpec, *, batch: int, frames: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -123,7 +147,7 @@ def command(
     version: Annotated[str, typer.Option(help="Version of the model.")] = "1",
 ) -> None:
     """Write a model file for dmcl_sdk from trained weights; dmcl calibrate comes next."""
-    from training.train import load_network
+    from training.checkpoint import load_network
 
     network = load_network(weights)
     difference = export(network, plain_spec(network, weights, name=name, version=version), out)

@@ -1,13 +1,13 @@
-"""What an evaluation reports, at video level and at span level, in the field's terms.
+"""What an evaluation reports of whole videos, in the field's terms; `span_metrics` has the spans.
 
 Conventions, the same in every function:
 
 * A label is 1 for manipulated. A score is higher for "more likely manipulated".
 * Equal scores are one operating point, whatever the order of the input: half a win each in an AUC, counted
   together on a curve.
-* A video in which no face was judged stays in: `fill_unjudged` gives it a score; it has no spans, so its true
-  ones are missed. Leaving it out would flatter a detector that skips hard videos.
-* NaN where the question has no answer: an AUC of one class, an AP without a true span.
+* A video in which no face was judged stays in: `fill_unjudged` gives it a score. Leaving it out would flatter a
+  detector that skips hard videos.
+* NaN where the question has no answer: an AUC of one class.
 """
 
 from __future__ import annotations
@@ -19,16 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dmcl_sdk.localization import iou_matrix
-from dmcl_sdk.segment import Segment
-
 FloatArray = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
-RECALL_IOUS = tuple(percent / 100 for percent in range(50, 100, 5))
-"""IoU .5:.05:.95, over which AR is averaged."""
-
-# 19 of 20 frames are an IoU of .95, whatever the rounding of their times.
 _ROUNDING = 1e-9
 
 
@@ -63,16 +56,6 @@ class Estimate:
     resamples: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class VideoMatch:
-    """The spans found in one video, ranked, and the true ones that they were matched with."""
-
-    found: tuple[Segment, ...]
-    true: tuple[Segment, ...]
-    scores: FloatArray  # (found,) falling
-    partner: Indices  # (found,) number of the true span, -1 for a false positive
-
-
 def fill_unjudged(scores: Sequence[float | None], *, as_score: float = 0.5) -> FloatArray:
     """Scores of all videos, None (no face judged) counted as undecided.
 
@@ -87,7 +70,7 @@ def roc_curve(labels: ArrayLike, scores: ArrayLike) -> Roc:
     is_fake, values = _checked(labels, scores)
     order = np.argsort(-values, kind="stable")
     values, is_fake = values[order], is_fake[order]
-    last_of_tie = _last_of_ties(values)
+    last_of_tie = last_of_ties(values)
     fakes, reals = is_fake.sum(), (~is_fake).sum()
     true = np.concatenate(([0], np.cumsum(is_fake)[last_of_tie])) / (fakes or math.nan)
     false = np.concatenate(([0], np.cumsum(~is_fake)[last_of_tie])) / (reals or math.nan)
@@ -125,21 +108,57 @@ def accuracy(labels: ArrayLike, scores: ArrayLike, threshold: float) -> float:
     return float(np.mean((values >= threshold) == is_fake)) if values.size else math.nan
 
 
-def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, *, bins: int = 15) -> float:
-    """Mean distance of stated probability from observed share, over bins of equal mass.
+@dataclass(frozen=True, slots=True, eq=False)
+class Reliability:
+    """Stated probability beside observed share, bin by bin."""
+
+    probability: FloatArray  # (B,) rising: mean of the bin
+    share: FloatArray  # (B,) of manipulated videos in the bin
+    count: Indices  # (B,) videos in the bin, none empty
+
+
+def reliability(labels: ArrayLike, probabilities: ArrayLike, *, bins: int = 15) -> Reliability:
+    """The reliability diagram, over bins of equal mass.
 
     Equal mass, not equal width: detectors answer near 0 and 1, and bins of equal width would leave the
     rest to the noise of a few videos. Equal probabilities share a bin, so bins may differ in size.
     """
     is_fake, values = _checked(labels, probabilities)
-    if not values.size:
-        return math.nan
-    if values.min() < 0 or values.max() > 1:
+    if values.size and (values.min() < 0 or values.max() > 1):
         raise ValueError("calibration error is of probabilities in 0..1")
     rank = np.searchsorted(np.sort(values), values)  # the first place of a tie
-    place = rank * bins // values.size
-    surplus = np.bincount(place, values - is_fake, bins)
-    return float(np.abs(surplus).sum() / values.size)
+    place = rank * bins // max(values.size, 1)
+    count = np.bincount(place, minlength=bins)
+    filled = count > 0
+    stated, seen = np.bincount(place, values, bins)[filled], np.bincount(place, is_fake, bins)[filled]
+    return Reliability(stated / count[filled], seen / count[filled], count[filled])
+
+
+def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, *, bins: int = 15) -> float:
+    """Mean distance of stated probability from observed share, over the bins of `reliability`."""
+    diagram = reliability(labels, probabilities, bins=bins)
+    total = diagram.count.sum()
+    if not total:
+        return math.nan
+    return float((diagram.count * np.abs(diagram.probability - diagram.share)).sum() / total)
+
+
+def stratified_auc(labels: ArrayLike, scores: ArrayLike, strata: ArrayLike) -> float:
+    """Share of (real, fake) pairs of one stratum that are ranked right, ties half; (N,) each.
+
+    Van Elteren's stratified rank test, as a share: what sets the strata apart cannot help. NaN where no stratum has
+    both classes.
+    """
+    is_fake, values = _checked(labels, scores)
+    stratum = np.asarray(strata)
+    right = pairs = 0.0
+    for name in np.unique(stratum):
+        inside = stratum == name
+        count = float(is_fake[inside].sum() * (~is_fake[inside]).sum())
+        if count:
+            right += count * auc(is_fake[inside], values[inside])
+            pairs += count
+    return right / pairs if pairs else math.nan
 
 
 def pair_auc(real: ArrayLike, fake: ArrayLike) -> float:
@@ -185,105 +204,7 @@ def bootstrap_interval(
     return Estimate(statistic(np.arange(len(groups))), float(low), float(high), defined.size)
 
 
-def match_spans(found: Sequence[Segment], true: Sequence[Segment], iou: float) -> VideoMatch:
-    """Match the spans found in one video with the true ones, in order of confidence.
-
-    Each takes the free true span that it overlaps most, if their IoU is at least `iou`; equal confidence goes
-    by time. This is ActivityNet's rule. (LAV-DF's own script goes through the true spans instead and asks for
-    more than `iou`.)
-    """
-    ranked = _ranked(found)
-    overlap = iou_matrix(_bounds(ranked), _bounds(true))
-    partner = np.full(len(ranked), -1, np.intp)
-    for row in np.flatnonzero((overlap >= iou - _ROUNDING).any(axis=1)):
-        best = overlap[row].argmax()
-        if overlap[row, best] >= iou - _ROUNDING:
-            partner[row] = best
-            overlap[:, best] = -1.0
-    return VideoMatch(tuple(ranked), tuple(true), np.array([span.score for span in ranked]), partner)
-
-
-def average_precision(matches: Sequence[VideoMatch]) -> float:
-    """AP of spans pooled over videos, with ActivityNet's interpolation.
-
-    Precision at a recall is the highest precision at that recall or a higher one (Pascal VOC from 2010 on);
-    AP is the area under that, over all recalls. Spans of equal score are one point of the curve, where
-    ActivityNet's script leaves their order to its sort.
-    """
-    true = sum(len(match.true) for match in matches)
-    if not true:
-        return math.nan
-    scores = np.concatenate([match.scores for match in matches])
-    hits = np.concatenate([match.partner >= 0 for match in matches])
-    order = np.argsort(-scores, kind="stable")
-    last_of_tie = _last_of_ties(scores[order])
-    hits_so_far = np.cumsum(hits[order])[last_of_tie]
-    precision = hits_so_far / (last_of_tie + 1)
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(np.sum(np.diff(hits_so_far / true, prepend=0.0) * envelope))
-
-
-def average_precision_spans(
-    found: Sequence[Sequence[Segment]], true: Sequence[Sequence[Segment]], iou: float
-) -> float:
-    """AP at one IoU; both have one row a video, empty for a real video or one without a face."""
-    return average_precision(_match_all(found, true, iou))
-
-
-def average_recall(
-    found: Sequence[Sequence[Segment]],
-    true: Sequence[Sequence[Segment]],
-    count: int,
-    *,
-    ious: Sequence[float] = RECALL_IOUS,
-) -> float:
-    """AR@count: share of all true spans that the `count` most confident of their video reach, mean over IoUs.
-
-    As in ActivityNet's proposal task, one found span may serve two true ones. NaN without true spans.
-    """
-    best = [
-        iou_matrix(_bounds(truth), _bounds(_ranked(spans)[:count])).max(axis=1, initial=0.0)
-        for spans, truth in zip(found, true, strict=True)
-        if truth
-    ]
-    if not best:
-        return math.nan
-    reached = np.concatenate(best)[:, None] >= np.asarray(ious) - _ROUNDING  # (true spans, IoUs)
-    return float(reached.mean())
-
-
-def boundary_error_ms(
-    found: Sequence[Sequence[Segment]], true: Sequence[Sequence[Segment]], *, iou: float = 0.5
-) -> float:
-    """Mean distance of the start and end of a found span from those of its true one, in milliseconds.
-
-    Over matched pairs only: read it next to the recall. Meant for spans that are shown, not for proposals.
-    """
-    errors_s = [
-        np.abs(_bounds(match.found)[hit] - _bounds(match.true)[match.partner[hit]]).ravel()
-        for match in _match_all(found, true, iou)
-        for hit in [match.partner >= 0]
-    ]
-    pooled_s = np.concatenate(errors_s) if errors_s else np.empty(0)
-    return float(1000 * pooled_s.mean()) if pooled_s.size else math.nan
-
-
-def _match_all(
-    found: Sequence[Sequence[Segment]], true: Sequence[Sequence[Segment]], iou: float
-) -> list[VideoMatch]:
-    return [match_spans(spans, truth, iou) for spans, truth in zip(found, true, strict=True)]
-
-
-def _ranked(spans: Sequence[Segment]) -> list[Segment]:
-    return sorted(spans, key=lambda span: (-span.score, span.start_s, span.end_s))
-
-
-def _bounds(spans: Sequence[Segment]) -> FloatArray:
-    """(S, 2) starts and ends in seconds."""
-    return np.array([(span.start_s, span.end_s) for span in spans], np.float64).reshape(-1, 2)
-
-
-def _last_of_ties(ordered: FloatArray) -> Indices:
+def last_of_ties(ordered: FloatArray) -> Indices:
     """Place of the last of each run of equal values; compared, not subtracted, so that inf is a value."""
     ends = np.concatenate((ordered[1:] != ordered[:-1], [True]))
     return np.flatnonzero(ends[: ordered.size])

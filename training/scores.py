@@ -1,10 +1,13 @@
-"""What a model file says of a labelled set: a logit a video, and the frame curve of its worst face."""
+"""What a model file says of labelled videos: a logit a video, and the frame curve of every face; remembered on disk."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +15,7 @@ import numpy.typing as npt
 
 from dmcl_sdk import Detector, VideoError
 from dmcl_sdk.assembly import FaceCurve, pool
+from dmcl_sdk.judging import Sighting
 
 Floats = npt.NDArray[np.float64]
 
@@ -22,28 +26,152 @@ class Scored:
 
     Attributes:
         logit: of its worst face, before calibration; None when no face could be judged.
-        curve: of that face; None likewise.
+        faces: the curve of every judged face, the worst first.
+        problem: why the file could not be read; empty if it could.
     """
 
     logit: float | None
-    curve: FaceCurve | None
+    faces: tuple[FaceCurve, ...] = ()
+    problem: str = ""
+
+    @property
+    def curve(self) -> FaceCurve | None:
+        """Of the worst face; None when no face could be judged."""
+        return self.faces[0] if self.faces else None
+
+    @property
+    def face_px(self) -> float:
+        """Median width of the worst face in pixels; NaN without one."""
+        curve = self.curve
+        return float("nan") if curve is None else float(np.median([one.face_px for one in curve.sightings]))
+
+
+def score_video(detector: Detector, video: Path) -> Scored:
+    """The raw score of one video, by the very path that serves it."""
+    cv2.setNumThreads(1)
+    try:
+        curves = detector.curves(video)
+    except VideoError as error:
+        return Scored(None, (), error.message)
+    return _ranked(detector, curves)
 
 
 def score_videos(detector: Detector, videos: Iterable[Path]) -> Iterator[Scored]:
-    """The raw scores of videos, in order, by the very path that serves them."""
-    cv2.setNumThreads(1)
-    for video in videos:
-        try:
-            curves = detector.curves(video)
-        except VideoError:
-            curves = []
-        judged = [
-            (face_logit(curve, detector), curve) for curve in curves if not np.isnan(curve.logits).all()
-        ]
-        yield Scored(*max(judged, key=lambda pair: pair[0])) if judged else Scored(None, None)
+    """`score_video` of several, in order."""
+    return (score_video(detector, video) for video in videos)
 
 
 def face_logit(curve: FaceCurve, detector: Detector) -> float:
     """A face's logit, pooled as in a verdict."""
     known = ~np.isnan(curve.logits[:, 0])
     return pool(curve.logits[known, 0], curve.times[known, 0], detector.spec.pooling_sharpness)
+
+
+class Scorer:
+    """Scores videos with one model, and remembers what it has scored.
+
+    A score is found again by the model file's digest and by path, size and time of change of the video; a changed model
+    or video is scored anew. One file a video, written at once, so that a run that was cut off goes on where it was.
+
+    Args:
+        detector: with the model.
+        folder: where scores are kept; None to keep none.
+    """
+
+    def __init__(self, detector: Detector, folder: Path | None = None) -> None:
+        self.detector = detector
+        self._folder = folder
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def score(self, video: Path) -> Scored:
+        """`score_video`, remembered."""
+        return self._remembered(self._file("", video), lambda: score_video(self.detector, video))
+
+    def derived(self, recipe: str, origin: Path, make: Callable[[Path, Path], None]) -> Scored:
+        """The score of what `make(origin, target)` writes, which is made only if it is not known yet.
+
+        Args:
+            recipe: names what is made; another recipe, another score.
+            origin: what it is made of.
+            make: writes an .mp4 file; a `VideoError` means that the origin is no video.
+        """
+
+        def scored() -> Scored:
+            with tempfile.TemporaryDirectory() as folder:
+                target = Path(folder) / "derived.mp4"
+                try:
+                    make(origin, target)
+                except VideoError as error:
+                    return Scored(None, (), error.message)
+                return score_video(self.detector, target)
+
+        return self._remembered(self._file(recipe, origin), scored)
+
+    def _file(self, recipe: str, video: Path) -> Path | None:
+        if self._folder is None:
+            return None
+        model = self.detector.model.sha256
+        return (
+            self._folder / f"{hashlib.sha256(f'{model} {recipe} {file_key(video)}'.encode()).hexdigest()}.npz"
+        )
+
+    def _remembered(self, file: Path | None, scored: Callable[[], Scored]) -> Scored:
+        if file is None:
+            return scored()
+        if not file.exists():
+            _write(file, scored())
+        return _read(file, self.detector)
+
+
+def file_key(path: Path) -> str:
+    """What tells one state of a file from another without reading it: path, size, time of change."""
+    stat = path.stat()
+    return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def _ranked(detector: Detector, curves: Iterable[FaceCurve], problem: str = "") -> Scored:
+    judged = [curve for curve in curves if not np.isnan(curve.logits).all()]
+    logits = [face_logit(curve, detector) for curve in judged]
+    order = np.argsort([-logit for logit in logits], kind="stable")
+    return Scored(max(logits, default=None), tuple(judged[n] for n in order), problem)
+
+
+def _write(file: Path, scored: Scored) -> None:
+    arrays: dict[str, Any] = {"problem": np.array(scored.problem)}
+    for number, face in enumerate(scored.faces):
+        rows = [_flat(sighting) for sighting in face.sightings]
+        arrays |= {
+            f"track{number}": np.array(face.track_id),
+            f"sightings{number}": np.array(rows, np.float64),
+            f"logits{number}": face.logits,
+            f"times{number}": face.times,
+        }
+    partial = file.with_suffix(".partial")
+    with partial.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)
+    partial.replace(file)
+
+
+def _read(file: Path, detector: Detector) -> Scored:
+    with np.load(file, allow_pickle=False) as arrays:
+        faces = [
+            FaceCurve(
+                int(arrays[f"track{number}"]),
+                [_sighting(row) for row in arrays[f"sightings{number}"]],
+                arrays[f"logits{number}"],
+                arrays[f"times{number}"],
+            )
+            for number in range(sum(name.startswith("track") for name in arrays.files))
+        ]
+        return _ranked(detector, faces, str(arrays["problem"]))
+
+
+def _flat(sighting: Sighting) -> list[float]:
+    index, start_s, end_s, box, *rest = astuple(sighting)
+    return [index, start_s, end_s, *box, *rest]
+
+
+def _sighting(row: Floats) -> Sighting:
+    index, start_s, end_s, left, top, width, height, *rest = row.tolist()
+    return Sighting(int(index), start_s, end_s, (left, top, width, height), *rest)

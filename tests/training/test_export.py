@@ -12,8 +12,7 @@ from dmcl_sdk.calibration import AbstentionRule
 from dmcl_sdk.network import OnnxNetwork
 from tests.training.worlds import TINY
 from training.calibrate import store
-from training.export import TOLERANCE, export, largest_difference, plain_spec
-from training.networks.msmr import MotionPreservingDown
+from training.export import CARD_KEY, TOLERANCE, export, largest_difference, plain_spec
 from training.networks.two_stream import TwoStream
 
 
@@ -22,12 +21,13 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[TwoStream, Path]
     folder = tmp_path_factory.mktemp("export")
     torch.manual_seed(0)
     network = TwoStream(TINY).eval()
-    for module in network.modules():  # nothing may hide behind the zeros that training starts from
+    for parameter in network.parameters():  # nothing may hide behind the zeros that training starts from
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, 0, 0.1)
+    for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             torch.nn.init.normal_(module.bias, 0, 0.1)
-        if isinstance(module, MotionPreservingDown):
-            torch.nn.init.normal_(module.weight.weight, 0, 0.1)
     weights, path = folder / "final.safetensors", folder / "model.onnx"
     save_file(network.state_dict(), weights)
     export(network, plain_spec(network, weights, name="tiny", version="0"), path)
@@ -50,6 +50,16 @@ def test_the_specification_travels_inside(exported: tuple[TwoStream, Path]) -> N
     spec = OnnxNetwork(exported[1], ["cpu"]).spec
     assert (spec.name, spec.size_px, spec.baselines, spec.frames_multiple) == ("tiny", 64, (1, 4, 15), 8)
     assert spec.calibration.version == "uncalibrated"
+
+
+def test_a_card_travels_inside_and_says_what_the_file_is(exported: tuple[TwoStream, Path]) -> None:
+    metadata = {entry.key: entry.value for entry in onnx.load(exported[1]).metadata_props}
+    spec = OnnxNetwork(exported[1], ["cpu"]).spec
+    assert "computes in: fp32" in metadata[CARD_KEY]
+    assert metadata[CARD_KEY].startswith("# tiny 0\n")
+    assert spec.weights_sha256 in metadata[CARD_KEY]
+    assert "(B, T, 12, 32, 32)" in metadata[CARD_KEY]
+    assert "reconstruction" in metadata[CARD_KEY]
 
 
 def test_a_calibration_is_stored_without_touching_the_weights(

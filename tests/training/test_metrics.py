@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics as reference
+from sklearn.calibration import calibration_curve
 
 from training.metrics import (
     accuracy,
@@ -20,7 +21,9 @@ from training.metrics import (
     expected_calibration_error,
     fill_unjudged,
     pair_auc,
+    reliability,
     roc_curve,
+    stratified_auc,
     tpr_at_fpr,
 )
 
@@ -157,6 +160,53 @@ class TestCalibrationError:
 
     def test_of_nothing_has_no_answer(self) -> None:
         assert math.isnan(expected_calibration_error([], []))
+
+
+class TestReliability:
+    def test_bins_of_equal_mass_are_those_of_scikit_learn(self) -> None:
+        rng = np.random.default_rng(0)
+        stated = rng.permutation(np.linspace(0.01, 0.99, 60))
+        labels = (rng.random(60) < stated).astype(int)
+        diagram = reliability(labels, stated, bins=6)
+        share, probability = calibration_curve(labels, stated, n_bins=6, strategy="quantile")
+
+        assert diagram.share.tolist() == pytest.approx(share.tolist())
+        assert diagram.probability.tolist() == pytest.approx(probability.tolist())
+        assert diagram.count.tolist() == [10] * 6
+
+    @given(some_scores(), st.integers(1, 20))
+    def test_the_diagram_holds_every_video_once(self, scored: Scored, bins: int) -> None:
+        labels, stated = scored
+        diagram = reliability(labels, stated, bins=bins)
+
+        assert diagram.count.sum() == len(labels)
+        assert (diagram.share @ diagram.count) == pytest.approx(labels.sum())
+        assert (diagram.probability @ diagram.count) == pytest.approx(stated.sum())
+        assert (np.diff(diagram.probability) >= 0).all()
+
+
+class TestStrata:
+    @given(some_scores())
+    def test_one_stratum_is_the_plain_auc(self, scored: Scored) -> None:
+        assert stratified_auc(*scored, np.zeros(len(scored[0]))) == pytest.approx(auc(*scored))
+
+    def test_only_pairs_of_one_stratum_count(self) -> None:
+        # stratum 0: one pair, right; stratum 1: two pairs, one right; across strata all are wrong
+        labels, scores = [0, 1, 0, 1, 1], [5.0, 6.0, 2.0, 1.0, 3.0]
+
+        assert stratified_auc(labels, scores, [0, 0, 1, 1, 1]) == pytest.approx(2 / 3)
+
+    def test_what_sets_the_strata_apart_does_not_help(self) -> None:
+        rng = np.random.default_rng(0)
+        labels = np.repeat([0, 1, 0, 1], [80, 20, 20, 80])
+        strata = np.repeat([0, 1], 100)
+        scores = 10.0 * strata + rng.normal(size=200)
+
+        assert auc(labels, scores) > 0.75
+        assert stratified_auc(labels, scores, strata) == pytest.approx(0.5, abs=0.12)
+
+    def test_strata_of_one_class_have_no_answer(self) -> None:
+        assert math.isnan(stratified_auc([0, 1], [0.1, 0.9], [0, 1]))
 
 
 class TestPairs:

@@ -11,14 +11,17 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from dmcl_sdk.segment import Segment
-from training.metrics import (
+from training.metrics import bootstrap_interval
+from training.span_metrics import (
     RECALL_IOUS,
     average_precision,
     average_precision_spans,
     average_recall,
-    bootstrap_interval,
+    best_ious,
     boundary_error_ms,
     match_spans,
+    mean_boundary_error_ms,
+    mean_recall,
 )
 
 # A shared machine stalls: a slow example is no failure.
@@ -80,6 +83,21 @@ def test_boundary_error_is_the_one_worked_by_hand() -> None:
     # Starts are right; ends are off by 0, 800 and 800 ms.
     assert boundary_error_ms(FOUND, TRUE) == pytest.approx(1600 / 6)
     assert boundary_error_ms(FOUND, TRUE, iou=0.95) == 0.0
+
+
+def test_the_best_iou_of_each_true_span_is_the_one_worked_by_hand() -> None:
+    # One proposal a video: the first reaches only the first span; the real video has none to reach.
+    assert [row.tolist() for row in best_ious(FOUND, TRUE, 1)] == [[1.0, 0.0], [0.8], []]
+    assert [row.tolist() for row in best_ious(FOUND, TRUE, 5)] == [[1.0, pytest.approx(0.6)], [0.8], []]
+    assert mean_recall(best_ious(FOUND, TRUE, 5), ious=(0.5, 0.75)) == pytest.approx(5 / 6)
+
+
+def test_a_video_drawn_twice_counts_twice() -> None:
+    best = best_ious(FOUND, TRUE, 5)
+    matches = [match_spans(found, true, 0.5) for found, true in zip(FOUND, TRUE, strict=True)]
+
+    assert mean_recall([best[1], best[1], best[2]]) == mean_recall([best[1]])
+    assert mean_boundary_error_ms([matches[1], matches[1]]) == pytest.approx(400.0)
 
 
 def test_recall_is_averaged_over_ten_ious_from_a_half() -> None:

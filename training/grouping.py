@@ -1,0 +1,28 @@
+"""Which videos are not independent of each other: bounds and intervals count groups of them, not videos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from training.data.manifest import Clip
+
+
+def independent_groups(clips: Sequence[Clip]) -> list[int]:
+    """A number for each clip, the same for clips that share a person or a source, directly or through others.
+
+    A fake belongs to the real video it was made from. A clip of whom nothing is known stands for itself.
+    """
+    parent = list(range(len(clips)))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = parent[row]
+        return row
+
+    first: dict[object, int] = {}
+    for row, clip in enumerate(clips):
+        for key in (clip.path, clip.pair, *sorted(clip.people)):
+            if key is not None:
+                parent[root(row)] = root(first.setdefault(key, row))
+    return [root(row) for row in range(len(clips))]

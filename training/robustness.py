@@ -1,0 +1,109 @@
+"""What is left of the AUC after the seven perturbations of DeeperForensics-1.0, at five levels each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from training.data.manifest import Clip
+from training.figures import Bootstrap, Labelled, Report
+from training.metrics import auc
+from training.perturbations import KINDS, LEVELS, Kind, perturb_video
+from training.scores import Scored, Scorer
+
+Floats = npt.NDArray[np.float64]
+Jobs = Iterator[tuple[Clip, Kind, int]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Perturbed:
+    """A set of videos as they are, and after every perturbation.
+
+    Attributes:
+        clean: the set as it is.
+        perturbed: the same set by kind and level.
+    """
+
+    clean: Labelled
+    perturbed: dict[tuple[Kind, int], Labelled]
+
+
+def chosen(clips: Sequence[Clip], limit: int | None, *, seed: int = 0) -> list[Clip]:
+    """At most `limit` real videos and `limit` fakes; all without a limit.
+
+    Fakes take turns by generator; the real videos that they were made from come first.
+    """
+    if limit is None:
+        return list(clips)
+    order = np.random.default_rng(seed).permutation(len(clips))
+    shuffled = [clips[n] for n in order]
+    turns: dict[str, int] = {}
+    ranked = []
+    for clip in (one for one in shuffled if one.fake):
+        turns[clip.generator] = turns.get(clip.generator, 0) + 1
+        ranked.append((turns[clip.generator], clip))
+    fakes = [clip for _, clip in sorted(ranked, key=lambda pair: pair[0])][:limit]
+    sources = {clip.pair for clip in fakes}
+    reals = sorted((one for one in shuffled if not one.fake), key=lambda clip: clip.path not in sources)
+    return reals[:limit] + fakes
+
+
+def perturb_and_score(
+    scorer: Scorer,
+    clips: list[Clip],
+    *,
+    watched: Callable[[Jobs, int], Jobs] = lambda jobs, _: jobs,
+) -> Perturbed:
+    """Score the clips as they are and after every perturbation; what was scored before is remembered.
+
+    Args:
+        scorer: with the model.
+        clips: N; 36 N videos are scored.
+        watched: wraps the jobs, of which it is told the number, in a progress bar.
+    """
+    spec = scorer.detector.spec
+    scored: dict[tuple[Kind, int], list[Scored]] = {}
+    jobs = ((clip, kind, level) for kind in KINDS for level in range(1, 6) for clip in clips)
+    for clip, kind, level in watched(jobs, len(clips) * len(KINDS) * 5):
+        make = partial(perturb_video, kind=kind, level=level)
+        one = scorer.derived(f"{kind} {LEVELS[kind][level - 1]:g}", clip.path, make)
+        scored.setdefault((kind, level), []).append(one)
+    clean = Labelled.of(clips, [scorer.score(clip.path) for clip in clips], spec)
+    return Perturbed(clean, {key: Labelled.of(clips, some, spec) for key, some in scored.items()})
+
+
+def robustness_figures(data: Perturbed, *, seed: int = 0, resamples: int = 1000) -> Report:
+    """AUC, its loss against the clean videos, and how many videos lost their face, by kind and level.
+
+    The loss is taken on the same videos in every resample, so that its interval is narrower than the AUC's.
+    """
+    fake, before = data.clean.fake, data.clean.log_odds
+    interval = Bootstrap(data.clean.groups, seed, resamples)
+
+    def area(scores: Floats, rows: npt.NDArray[np.intp]) -> float:
+        return auc(fake[rows], scores[rows])
+
+    report: Report = {
+        "videos": {"real": int((~fake).sum()), "fake": int(fake.sum())},
+        "clean": interval(partial(area, before)),
+        "kinds": {},
+    }
+    for kind in KINDS:
+        report["kinds"][kind] = [
+            {
+                "level": level,
+                "strength": LEVELS[kind][level - 1],
+                "auc": interval(partial(area, after)),
+                "loss": interval(lambda rows, after=after: area(before, rows) - area(after, rows)),  # type: ignore[misc]
+                "without_a_face": int((~data.perturbed[kind, level].judged).sum()),
+            }
+            for level in range(1, 6)
+            for after in [data.perturbed[kind, level].log_odds]
+        ]
+    everything = np.stack([one.log_odds for one in data.perturbed.values()])
+    report["mean_auc"] = interval(lambda rows: float(np.mean([area(scores, rows) for scores in everything])))
+    return report
