@@ -1,0 +1,42 @@
+"""How Kafka is reached, for whoever reads or writes there."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+
+class KafkaConnection(BaseModel):
+    """Servers, and how they know us. The names are Kafka's own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bootstrap_servers: Annotated[tuple[str, ...], Field(min_length=1)]
+    """`host:port`; one that answers is enough."""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    ssl_cafile: str | None = None
+    """Certificates to trust; the system's without."""
+    ssl_certfile: str | None = None
+    """Our own certificate, where servers ask for one."""
+    ssl_keyfile: str | None = None
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    api_version: tuple[int, ...] | None = None
+    """Of servers older than 0.10, which cannot be asked for it."""
+
+    def options(self) -> dict[str, Any]:
+        """Arguments of any client of kafka-python."""
+        given = {
+            "bootstrap_servers": list(self.bootstrap_servers),
+            "security_protocol": self.security_protocol,
+            "ssl_cafile": self.ssl_cafile,
+            "ssl_certfile": self.ssl_certfile,
+            "ssl_keyfile": self.ssl_keyfile,
+            "sasl_mechanism": self.sasl_mechanism,
+            "sasl_plain_username": self.sasl_username,
+            "sasl_plain_password": self.sasl_password and self.sasl_password.get_secret_value(),
+            "api_version": self.api_version,
+        }
+        return {name: value for name, value in given.items() if value is not None}
