@@ -204,14 +204,15 @@ def doctor() -> None:
 
 @models_app.command("list")
 def list_models() -> None:
-    """Name, version, size and digest of each model that ships."""
+    """Name, version, precision, size and digest of each model that ships."""
     from dmcl_sdk.network import OnnxNetwork, default_model
 
     for path in sorted(default_model().parent.glob("*.onnx")):
         network = OnnxNetwork(path, ["cpu"])
         size = f"{path.stat().st_size / 1e6:.1f} MB"
         default = "default" if path == default_model() else ""
-        facts = network.spec.name, network.spec.version, size, network.sha256, str(path), default
+        spec = network.spec
+        facts = spec.name, spec.version, spec.precision, size, network.sha256, str(path), default
         _write("  ".join(facts).rstrip() + "\n")
 
 

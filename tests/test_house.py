@@ -58,14 +58,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
 
-def test_the_wheel_holds_the_three_packages_their_types_and_the_model(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_holds_the_three_packages_their_types_and_the_models(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
     assert {
         "dmcl_sdk/py.typed",
         "connectors/py.typed",
         "training/py.typed",
         "dmcl_sdk/models/default.onnx",
+        "dmcl_sdk/models/default-int8.onnx",
         "dmcl_sdk/models/MODEL_CARD.md",
+        "training/weights/small.safetensors",
     } <= names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
@@ -74,7 +76,7 @@ def test_the_wheel_holds_nothing_else(wheel: zipfile.ZipFile) -> None:
     tops = {name.split("/")[0] for name in wheel.namelist() if ".dist-info/" not in name}
     assert tops == {"dmcl_sdk", "connectors", "training"}
     kinds = {Path(name).suffix for name in wheel.namelist() if ".dist-info/" not in name}
-    assert kinds <= {".py", ".typed", ".onnx", ".md", ".json", ".toml"}
+    assert kinds <= {".py", ".typed", ".onnx", ".safetensors", ".md", ".json", ".toml"}
 
 
 def test_every_pin_is_exact_and_every_requirement_is_pinned() -> None:

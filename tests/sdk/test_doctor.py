@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from dmcl_sdk.network import default_model
 
 ROOT = Path(__file__).parents[2]
@@ -41,14 +43,16 @@ def test_a_package_that_does_not_load_is_a_finding_and_the_rest_is_still_looked_
     assert run.stderr == ""
 
 
-def test_models_are_listed_with_name_version_and_digest() -> None:
-    (line,) = dmcl("models", "list").stdout.splitlines()
-    assert line.endswith("default")
-    assert str(default_model()) in line
+def test_models_are_listed_with_name_version_precision_and_digest() -> None:
+    eight_bit, default = dmcl("models", "list").stdout.splitlines()
+    assert default.endswith("default")
+    assert str(default_model()) in default
+    assert ("fp32" in default, "int8" in eight_bit) == (True, True)
 
 
-def test_the_model_that_ships_is_the_one_its_card_names() -> None:
-    run = dmcl("models", "verify")
+@pytest.mark.parametrize("name", ["default.onnx", "default-int8.onnx"])
+def test_the_models_that_ship_are_those_their_card_names(name: str) -> None:
+    run = dmcl("models", "verify", str(default_model().with_name(name)))
     assert run.returncode == 0, run.stderr
     assert "ok" in run.stdout
 

@@ -9,10 +9,12 @@ import torch
 from safetensors.torch import save_file
 
 from dmcl_sdk.calibration import AbstentionRule
-from dmcl_sdk.network import OnnxNetwork
+from dmcl_sdk.network import OnnxNetwork, default_model
 from tests.training.worlds import TINY
 from training.calibrate import store
-from training.export import CARD_KEY, TOLERANCE, export, largest_difference, plain_spec
+from training.checkpoint import load_network
+from training.export import CARD_KEY, TOLERANCE, export, largest_difference, plain_spec, weights_digest
+from training.finetune import WEIGHTS
 from training.networks.two_stream import TwoStream
 
 
@@ -44,6 +46,12 @@ def test_a_file_that_answers_otherwise_is_noticed(exported: tuple[TwoStream, Pat
     other = TwoStream(TINY).eval()
     assert largest_difference(other, OnnxNetwork(path, ["cpu"])) > TOLERANCE
     assert largest_difference(network, OnnxNetwork(path, ["cpu"])) <= TOLERANCE
+
+
+def test_the_weights_that_ship_are_those_of_the_model_that_ships() -> None:
+    served = OnnxNetwork(default_model(), ["cpu"])
+    assert weights_digest(WEIGHTS) == served.spec.weights_sha256
+    assert largest_difference(load_network(WEIGHTS), served) <= TOLERANCE
 
 
 def test_the_specification_travels_inside(exported: tuple[TwoStream, Path]) -> None:

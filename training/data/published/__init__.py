@@ -195,7 +195,11 @@ def read_dataset(
         raise FileNotFoundError(
             _incomplete(root, f"{published.title}{part}", len(clips), missing, listing.absent)
             + f"\nGet the rest from {published.source}"
-            + ("" if not kept else ", or go on with what is there: --allow-missing (allow_missing = true in a configuration)")
+            + (
+                ""
+                if not kept
+                else ", or go on with what is there: --allow-missing (allow_missing = true in a configuration)"
+            )
         )
     if missing:
         _log.warning("%s: went on without %d of %d videos", root, len(missing), len(clips))

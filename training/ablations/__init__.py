@@ -1,0 +1,1 @@
+"""Experiments that can fail: what the method claims, on clips whose truth is known."""
