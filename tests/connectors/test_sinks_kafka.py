@@ -53,12 +53,17 @@ def kafka_bench(proxy: ChaosProxy, *, event_mode: str = "binary") -> Iterator[Si
     admin = KafkaAdminClient(bootstrap_servers=proxy.address)
     admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=1)])
     admin.close()
-    consumer = KafkaConsumer(bootstrap_servers=proxy.address, auto_offset_reset="earliest")
+    consumer = KafkaConsumer(
+        bootstrap_servers=proxy.address, auto_offset_reset="earliest", reconnect_backoff_max_ms=100
+    )
     consumer.assign([TopicPartition(topic, 0)])
     got: list[Delivery] = []
 
     def received() -> list[Delivery]:
-        while batches := consumer.poll(timeout_ms=500):
+        silent = 0
+        while silent < 3:  # after an outage the consumer has to find its way back too
+            batches = consumer.poll(timeout_ms=300)
+            silent = 0 if batches else silent + 1
             for record in (record for batch in batches.values() for record in batch):
                 headers = dict(record.headers)
                 assert event_mode == "structured" or "ce_id" in headers
