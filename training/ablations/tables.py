@@ -21,7 +21,7 @@ def as_markdown(verdicts: Sequence[Verdict], found: dict[int, list[Figures]]) ->
         for verdict in verdicts
         for one in verdict.conditions
     ]
-    parts = [_table(("claim", "figure", "value (95 % interval)", "bound", "met"), conditions)]
+    parts = [_table(("claim", "figure", "value (95 % interval)", "bound", "met"), conditions), ""]
     parts += [f"* Claim {v.claim} **{_answer(v)}**: {TITLES[v.claim]}." for v in verdicts]
     parts += [part for v in verdicts for part in ("", _means(v.claim, found[v.claim]))]
     return "\n".join(parts) + "\n"
@@ -41,7 +41,7 @@ def _means(claim: int, rows: Sequence[Figures]) -> str:
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _answer(verdict: Verdict) -> str:
