@@ -8,37 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 from dmcl_sdk.assembly import FaceCurve
-from dmcl_sdk.calibration import AbstentionRule, Platt
+from dmcl_sdk.calibration import AbstentionRule
 from dmcl_sdk.judging import Sighting
-from dmcl_sdk.localization import SpanRule
 from dmcl_sdk.network import ModelSpec
+from dmcl_sdk.testing import scripted_spec
 from training.data.manifest import Clip
 from training.figures import Labelled
 from training.scores import Scored
 
-UNFITTED = Platt(1.0, 0.0, ((0.0, 0.0), (0.0, 0.0)), version="uncalibrated")
-
 
 def plain_spec() -> ModelSpec:
     """Probabilities are sigmoid(logit)."""
-    return ModelSpec(
-        name="made",
-        version="0",
-        preprocessing="1",
-        size_px=64,
-        baselines=(1, 4, 15),
-        spans=(1, 4, 16),
-        frames_multiple=8,
-        max_fps=32.0,
-        pooling_sharpness=2.0,
-        calibration=UNFITTED,
-        frame_calibration=UNFITTED,
-        rgb_calibration=UNFITTED,
-        flow_calibration=UNFITTED,
-        abstention=AbstentionRule(0.9, 0.1),
-        span_rule=SpanRule(),
-        weights_sha256="0" * 64,
-    )
+    return scripted_spec(abstention=AbstentionRule(0.9, 0.1))
 
 
 def face_of(logits: npt.ArrayLike, track_id: int = 0) -> FaceCurve:

@@ -54,19 +54,24 @@ def test_every_piece_can_be_switched_off(switch: str) -> None:
     assert ("balance" in parts) == (switch != "equal_priority")
 
 
+def learn(network: TwoStream) -> None:
+    """Gradients of the whole loss on two clips."""
+    config = network.config
+    curves, extra = network.learn(*clip(config=config))
+    labels, masks = torch.zeros(2, 16), torch.zeros(2, 16, 16, 16)
+    labels[1, 4:9] = 1
+    loss, _ = dmcl_loss(
+        curves, extra, labels, torch.tensor([0.0, 1.0]), masks, spans=config.spans, weights=LossWeights()
+    )
+    loss.backward()
+
+
 def test_every_weight_learns_from_the_loss() -> None:
     network = TwoStream(TINY)
     for module in network.modules():  # what starts at zero would hide what feeds it
         if isinstance(module, MotionPath):
             torch.nn.init.ones_(module.weight.weight)
-    rgb, motion = clip()
-    curves, extra = network.learn(rgb, motion)
-    labels, masks = torch.zeros(2, 16), torch.zeros(2, 16, 8, 8)
-    labels[1, 4:9] = 1
-    loss, _ = dmcl_loss(
-        curves, extra, labels, torch.tensor([0.0, 1.0]), masks, spans=TINY.spans, weights=LossWeights()
-    )
-    loss.backward()
+    learn(network)
     assert [name for name, weight in network.named_parameters() if weight.grad is None] == []
 
 
@@ -203,18 +208,6 @@ def test_both_sizes_come_from_one_configuration() -> None:
 LITE = replace(TINY, size_px=128, backbone="lite0")
 
 
-def learn(network: TwoStream) -> None:
-    """Gradients of the whole loss on two clips."""
-    rgb, motion = clip(config=LITE)
-    curves, extra = network.learn(rgb, motion)
-    labels, masks = torch.zeros(2, 16), torch.zeros(2, 16, 16, 16)
-    labels[1, 4:9] = 1
-    loss, _ = dmcl_loss(
-        curves, extra, labels, torch.tensor([0.0, 1.0]), masks, spans=LITE.spans, weights=LossWeights()
-    )
-    loss.backward()
-
-
 def test_the_pretrained_backbone_starts_from_its_imagenet_weights() -> None:
     network = TwoStream(LITE)
     network.load_imagenet()
@@ -248,6 +241,20 @@ def test_scales_that_are_held_stay_and_all_else_learns() -> None:
     assert all(name in idle for name, _ in network.named_parameters() if name.startswith(held))
     after = network.rgb.backbone.scales[4][0].layers[1].running_mean  # type: ignore[union-attr, index]
     assert torch.equal(before, after)
+
+
+def test_time_is_learned_before_a_scale_that_is_held_too() -> None:
+    network = TwoStream(LITE)
+    network.load_imagenet()
+    network.hold(4, statistics=True)
+    for module in network.modules():
+        if isinstance(module, TimeBlock):
+            torch.nn.init.constant_(module.norm.weight, 0.1)
+    learn(network)
+    assert isinstance(network.rgb, LitePictures)
+    assert all(
+        p.grad is not None and p.grad.abs().any() for time in network.rgb.times for p in time.parameters()
+    )
 
 
 def test_a_plain_backbone_cannot_be_held() -> None:

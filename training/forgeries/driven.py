@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from training.forgeries.detail import soften
 from training.forgeries.forged import Clip, Forged, Mask, Points, check_clip, compare
-from training.forgeries.regions import Part, layout, region
+from training.forgeries.regions import Layout, Part, layout, region
 
 KIND = "driven"
 Extent: TypeAlias = Part | Literal["crop"]
@@ -53,18 +53,23 @@ def forge(
     """Draw the clip anew from one of its frames; arguments as for `self_blended.forge`."""
     check_clip(clip)
     face = layout(clip, template)
-    extent = settings.extents[rng.integers(len(settings.extents))]
-    feather_px = float(rng.uniform(*settings.feather)) * face.face_px
-    alpha = (
-        np.ones(clip.shape[1:3], np.float32)
-        if extent == "crop"
-        else region(face, extent, feather_px=feather_px)
-    )
+    _, alpha = draw_extent(rng, face, settings.extents, settings.feather)
     reference = int(rng.integers(len(clip)))
     smooth_px = float(rng.uniform(*settings.smooth)) * face.face_px
     still = soften(clip[reference], float(rng.uniform(*settings.softening)))
     redrawn = drive(still, clip, reference, smooth_px=smooth_px)
     return compare(clip, _laid_over(redrawn, clip, alpha), alpha, KIND)
+
+
+def draw_extent(
+    rng: np.random.Generator, face: Layout, extents: tuple[Extent, ...], feather: tuple[float, float]
+) -> tuple[Extent, Mask]:
+    """How much of the picture is drawn anew, one of `extents`, and its soft outline (S, S); `feather` in face units."""
+    extent = extents[rng.integers(len(extents))]
+    feather_px = float(rng.uniform(*feather)) * face.face_px
+    if extent == "crop":
+        return extent, np.ones((face.side_px, face.side_px), np.float32)
+    return extent, region(face, extent, feather_px=feather_px)
 
 
 def drive(still: NDArray[np.uint8], clip: Clip, reference: int, *, smooth_px: float) -> Clip:

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.forgeries.detail import ENLARGE, smooth_skin, soften
-from training.forgeries.driven import Extent
+from training.forgeries.driven import Extent, draw_extent
 from training.forgeries.forged import Clip, Forged, Points, check_clip, compare
-from training.forgeries.regions import bounds, layout, region
+from training.forgeries.regions import bounds, layout
 from training.forgeries.trajectories import noise_paths
 
 KIND = "generated"
@@ -69,13 +69,7 @@ def forge(
     """Draw the face, or everything, as a generator would; arguments as for `self_blended.forge`."""
     check_clip(clip)
     frames, face = len(clip), layout(clip, template)
-    extent = settings.extents[rng.integers(len(settings.extents))]
-    feather_px = float(rng.uniform(*settings.feather)) * face.face_px
-    alpha = (
-        np.ones(clip.shape[1:3], np.float32)
-        if extent == "crop"
-        else region(face, extent, feather_px=feather_px)
-    )
+    extent, alpha = draw_extent(rng, face, settings.extents, settings.feather)
     box = bounds(alpha)
     width_px = 1 + 2 * max(1, round(float(rng.uniform(*settings.radius)) * face.face_px))
     contrast = float(np.exp(rng.uniform(*np.log(settings.contrast))))

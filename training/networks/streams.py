@@ -105,7 +105,9 @@ class LitePictures(nn.Module):
         x = (rgb.permute(0, 3, 1, 2).float() - 127) / 128
         features: list[Tensor] = []
         for scale, blocks in enumerate(self.backbone.scales):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and scale >= self.held):
+            # nothing before the first block over time learns; after it a gradient passes through what is held
+            learning = scale >= min(self.held, self.TIMED + 1)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and learning):
                 x = blocks(x)
             if frames > 1:
                 if self.paths and scale >= 3:

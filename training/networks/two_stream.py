@@ -249,7 +249,7 @@ class TwoStream(nn.Module):
         if self.config.equal_priority:
             priorities = [self.priorities[scale](rgb_features[scale], frames) for scale in taught]
         if self.config.motion_explanation:
-            for scale in taught[self.held == 0 :]:
+            for scale in range(max(self.held, 1), len(rgb_features)):
                 actual = motion_targets(values[:, :2], frames, 1 << scale)
                 explanations.append(Explanation(self.explain[scale - 1](rgb_features[scale]), actual))
         places = [
