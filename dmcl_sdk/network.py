@@ -40,6 +40,8 @@ _INSTALL = {
     "openvino": "pip install 'dmcl-sdk[openvino]'",
     "cpu": "pip install 'dmcl-sdk[cpu]'",
 }
+_CURVES = "fused", "spans", "rgb_curve", "flow_curve"
+_PLACES = "rgb_places", "flow_places"  # models of an earlier export have none
 Logits = npt.NDArray[np.float32]
 
 
@@ -97,12 +99,17 @@ class FrameCurves:
         spans: (B, T, K), one curve a span.
         rgb: (B, T), the RGB stream alone.
         flow: (B, T), the flow stream alone.
+        rgb_places: (B, T, P, P), which places of the crop, rows from the top, the RGB stream holds to be
+            manipulated; None from a model that does not say.
+        flow_places: (B, T, P, P), the same by the flow stream.
     """
 
     fused: Logits
     spans: Logits
     rgb: Logits
     flow: Logits
+    rgb_places: Logits | None = None
+    flow_places: Logits | None = None
 
 
 class Network(Protocol):
@@ -147,13 +154,12 @@ class OnnxNetwork:
         self._session = _open_session(path, content, providers)
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
         self.spec = read_spec(path, self._session.get_modelmeta().custom_metadata_map)
+        offered = {output.name for output in self._session.get_outputs()}
+        self._outputs = [*_CURVES, *_PLACES] if offered.issuperset(_PLACES) else list(_CURVES)
 
     def run(self, rgb: npt.NDArray[np.uint8], motion: MotionFields) -> FrameCurves:
         """Answer every frame of (B, T, S, S, 3) crops and (B, T, 4K, S/2, S/2) motion fields."""
-        fused, spans, rgb_curve, flow_curve = self._session.run(
-            ["fused", "spans", "rgb_curve", "flow_curve"], {"rgb": rgb, "motion": motion}
-        )
-        return FrameCurves(fused, spans, rgb_curve, flow_curve)
+        return FrameCurves(*self._session.run(self._outputs, {"rgb": rgb, "motion": motion}))
 
 
 def default_model() -> Path:

@@ -118,3 +118,19 @@ def test_the_model_that_ships_fits_in_the_wheel() -> None:
 def test_another_face_detector_is_another_preprocessing() -> None:
     digests = {preprocessing_digest(SPEC, name, "0" * 64) for name in ("mtcnn", "yunet")}
     assert len(digests) == 2
+
+
+def test_the_model_that_ships_says_which_places_it_means_and_its_sibling_answers_without() -> None:
+    network = OnnxNetwork(providers=["cpu"])
+    sibling = OnnxNetwork(default_model().with_name("default-int8.onnx"), ["cpu"])
+    spec, rng = network.spec, np.random.default_rng(2)
+    half = spec.size_px // 2
+    rgb = rng.integers(0, 256, (2, 16, spec.size_px, spec.size_px, 3), np.uint8)
+    motion = rng.integers(-40, 40, (2, 16, spec.motion.channels, half, half), np.int8)
+    curves, without = network.run(rgb, motion), sibling.run(rgb, motion)
+    assert curves.rgb_places is not None
+    assert curves.flow_places is not None
+    assert curves.rgb_places.shape == curves.flow_places.shape == (2, 16, 16, 16)
+    assert np.isfinite(curves.rgb_places).all()
+    assert without.rgb_places is None
+    assert without.fused.shape == (2, 16)

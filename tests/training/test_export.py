@@ -13,7 +13,15 @@ from dmcl_sdk.network import OnnxNetwork, default_model
 from tests.training.worlds import TINY
 from training.calibrate import store
 from training.checkpoint import load_network
-from training.export import CARD_KEY, TOLERANCE, export, largest_difference, plain_spec, weights_digest
+from training.export import (
+    CARD_KEY,
+    TOLERANCE,
+    export,
+    largest_difference,
+    plain_spec,
+    random_input,
+    weights_digest,
+)
 from training.finetune import WEIGHTS
 from training.networks.two_stream import TwoStream
 
@@ -52,6 +60,18 @@ def test_the_weights_that_ship_are_those_of_the_model_that_ships() -> None:
     served = OnnxNetwork(default_model(), ["cpu"])
     assert weights_digest(WEIGHTS) == served.spec.weights_sha256
     assert largest_difference(load_network(WEIGHTS), served) <= TOLERANCE
+
+
+def test_places_are_what_the_network_learned_of_masks(exported: tuple[TwoStream, Path]) -> None:
+    network, path = exported
+    rgb, motion = random_input(OnnxNetwork(path, ["cpu"]).spec, batch=1, frames=16, seed=9)
+    with torch.inference_mode():
+        _, extra = network.learn(rgb, motion)
+    served = OnnxNetwork(path, ["cpu"]).run(rgb.numpy(), motion.numpy())
+    for learned, ours in zip(extra.places, (served.rgb_places, served.flow_places), strict=True):
+        assert ours is not None
+        assert np.abs(learned.numpy() - ours).max() <= TOLERANCE
+        assert ours.std() > 0
 
 
 def test_the_specification_travels_inside(exported: tuple[TwoStream, Path]) -> None:
