@@ -33,3 +33,7 @@ class PoisonError(ConnectorError):
 
 class SettingsError(ConnectorError):
     """The deployment is wrong: nothing will work until somebody changes it."""
+
+
+class StoppedError(ConnectorError):
+    """We are asked to end: what is under way goes back to where it came from, and nothing is lost."""

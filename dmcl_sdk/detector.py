@@ -114,6 +114,11 @@ class Detector:
             name=spec.name, version=spec.version, sha256=self._network.sha256, calibration=calibration
         )
 
+    @property
+    def runtime(self) -> Runtime:
+        """What runs, as verdicts name it."""
+        return self._runtime
+
     def score(self, video: VideoSource, *, on_progress: OnProgress | None = None) -> Verdict:
         """Find manipulated faces in one video.
 
