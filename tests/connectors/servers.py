@@ -210,3 +210,44 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         patch.delenv("AWS_PROFILE", raising=False)
         yield Aws(f"http://127.0.0.1:{process.port}")
+
+
+# PostgreSQL -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def postgresql(folder: Path) -> Iterator[Process]:
+    """A database server of its own, as the machine's PostgreSQL; skips where there is none."""
+    found = shutil.which("postgres") or max(
+        map(str, Path("/usr/lib/postgresql").glob("*/bin/postgres")), default=""
+    )
+    if not found:
+        pytest.skip("PostgreSQL is not installed")
+    programs, port = Path(found).resolve().parent, free_port()
+    folder.chmod(0o777)
+    for parent in folder.parents:
+        if parent.stat().st_uid == os.getuid() and parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | 0o011)
+    made = [
+        programs / "initdb",
+        "-D",
+        folder / "data",
+        "-U",
+        "dmcl",
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+        "--no-sync",
+    ]
+    subprocess.run([*_as_nobody(), *map(str, made)], check=True, capture_output=True, cwd=folder)
+    command = [*_as_nobody(), str(programs / "postgres"), "-D", str(folder / "data"), "-p", str(port)]
+    with _running(Process(port, [*command, "-k", str(folder), "-h", "127.0.0.1"], folder, {})) as process:
+        yield process
+
+
+def _as_nobody() -> list[str]:
+    """PostgreSQL refuses to run as root."""
+    if os.getuid() != 0:
+        return []
+    return ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--pdeathsig", "KILL"]
