@@ -24,6 +24,17 @@ from connectors.errors import ConnectorError, PoisonError, SettingsError, Transi
 AwsError = (BotoCoreError, ClientError)
 """Whatever boto3 raises when a call does not succeed."""
 
+NO_SUCH_QUEUE = frozenset(
+    {
+        "AWS.SimpleQueueService.NonExistentQueue",
+        "AccessDenied",
+        "AccessDeniedException",
+        "InvalidAddress",
+        "QueueDoesNotExist",
+    }
+)
+"""Codes of an answer that says that the queue is not there, or not for us."""
+
 _PASSING = {
     "InternalError",
     "InternalFailure",
@@ -108,4 +119,4 @@ def code_of(error: Exception) -> str:
     return error.response["Error"].get("Code", "") if isinstance(error, ClientError) else ""
 
 
-__all__ = ["AwsError", "code_of", "config", "session", "translated"]
+__all__ = ["NO_SUCH_QUEUE", "AwsError", "code_of", "config", "session", "translated"]

@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
-from threading import Lock
 from typing import Annotated, Any, Literal
 
-from kafka import KafkaProducer
-from kafka import errors as broken
 from pydantic import Field
 
-from connectors.errors import ConnectorError, PoisonError, SettingsError, TransientError
 from connectors.events import STRUCTURED_CONTENT_TYPE, Delivery
 from connectors.kafka_client import KafkaConnection
-
-_TOO_LARGE = (broken.MessageSizeTooLargeError, broken.RecordListTooLargeError)
-_REFUSED = (broken.InvalidRecordError, broken.PolicyViolationError)
-_WRONG_DEPLOYMENT = (
-    broken.AuthorizationError,
-    broken.InvalidTopicError,
-    broken.KafkaConfigurationError,
-    broken.SaslAuthenticationFailedError,
-    broken.UnsupportedSaslMechanismError,
-    broken.UnsupportedVersionError,
-)
+from connectors.kafka_writer import Headers, KafkaWriter
 
 
 class KafkaSinkSettings(KafkaConnection):
@@ -42,17 +27,16 @@ class KafkaSinkSettings(KafkaConnection):
 class KafkaSink:
     """Writes each verdict as one record, keyed by the scanned object, so that its verdicts stay in order.
 
-    The producer is idempotent and waits for all replicas in sync: what it sends again in trouble stands there once. A
-    record whose time is up may have arrived all the same, and is sent by another producer on the next `deliver`:
-    readers drop what has an id that they know.
+    A record that was given up may have arrived all the same, and is sent anew on the next `deliver`: readers drop what
+    has an id that they know.
     """
 
     def __init__(self, settings: KafkaSinkSettings) -> None:
         self._settings = settings
-        self._lock = Lock()
-        self._producer: KafkaProducer | None = None
-        self._closed = False
         self.name = f"kafka:{settings.topic}"
+        self._writer = KafkaWriter(
+            settings, name=self.name, timeout_s=settings.timeout_s, max_bytes=settings.max_event_bytes
+        )
 
     def deliver(self, delivery: Delivery) -> None:
         """Write, and return when all replicas in sync have it.
@@ -64,84 +48,19 @@ class KafkaSink:
             RuntimeError: the sink is closed.
         """
         headers, value = self._record(delivery)
-        producer = None
-        try:
-            producer = self._connected()
-            sent = producer.send(
-                self._settings.topic, value=value, key=delivery.subject.encode(), headers=headers
-            )
-            sent.get(timeout=self._settings.timeout_s + 1)
-        except (*_TOO_LARGE, *_REFUSED) as error:
-            raise self._translated(error) from error
-        except broken.KafkaError as error:
-            if producer is not None:
-                self._forget(producer)
-            raise self._translated(error) from error
+        self._writer.write(self._settings.topic, key=delivery.subject.encode(), value=value, headers=headers)
 
     def close(self) -> None:
         """Wait for what is under way, and end all connections."""
-        with self._lock:
-            self._closed = True
-            producer = self._producer
-            self._producer = None
-        if producer is not None:
-            with suppress(broken.KafkaError):
-                producer.flush(timeout=self._settings.timeout_s)
-            _end(producer)
+        self._writer.close()
 
-    def _record(self, delivery: Delivery) -> tuple[list[tuple[str, bytes]], bytes]:
+    def _record(self, delivery: Delivery) -> tuple[Headers, bytes]:
         if self._settings.event_mode == "binary":
             headers, value = delivery.binary()
             return list(headers.items()), value
         knows_headers = self._settings.api_version is None or self._settings.api_version >= (0, 11)
         kind = [("content-type", STRUCTURED_CONTENT_TYPE.encode())]
         return kind if knows_headers else [], delivery.structured()
-
-    def _connected(self) -> KafkaProducer:
-        with self._lock:
-            if self._closed:
-                raise RuntimeError("the sink is closed")
-            if self._producer is None:
-                self._producer = KafkaProducer(**self._options())
-            return self._producer
-
-    def _options(self) -> dict[str, Any]:
-        timeout_ms = int(self._settings.timeout_s * 1000)
-        return self._settings.options() | {
-            "acks": "all",
-            "delivery_timeout_ms": timeout_ms,
-            "request_timeout_ms": max(
-                500, timeout_ms // 3
-            ),  # a lost answer is asked for again within the limit
-            "max_block_ms": timeout_ms,
-            "bootstrap_timeout_ms": timeout_ms,
-            "max_request_size": self._settings.max_event_bytes,
-            "reconnect_backoff_max_ms": 1000,
-        }
-
-    def _forget(self, producer: KafkaProducer) -> None:
-        """The next `deliver` begins anew: what the old producer has not sent would else pile up, copy upon copy."""
-        with self._lock:
-            if self._producer is not producer:
-                return
-            self._producer = None
-        _end(producer)
-
-    def _translated(self, error: broken.KafkaError) -> ConnectorError:
-        message = f"{self.name}: {error}"
-        if isinstance(error, _TOO_LARGE):
-            return PoisonError("event_too_large", message)
-        if isinstance(error, _REFUSED):
-            return PoisonError("event_refused", message)
-        if isinstance(error, _WRONG_DEPLOYMENT):
-            return SettingsError(message)
-        return TransientError(message)
-
-
-def _end(producer: KafkaProducer) -> None:
-    # `close` alone waits for what cannot be sent, fails, and leaves its thread running for ever.
-    producer._sender.force_close()  # noqa: SLF001
-    producer.close(timeout=10)
 
 
 def open_sink(settings: Mapping[str, Any]) -> KafkaSink:

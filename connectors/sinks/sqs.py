@@ -20,13 +20,6 @@ if TYPE_CHECKING:
 MAX_BYTES = 1 << 20
 """Of any message; a queue may be set to take less."""
 _NOT_IN_XML = re.compile("[\ufffe\uffff]")
-_WRONG_DEPLOYMENT = {
-    "AWS.SimpleQueueService.NonExistentQueue",
-    "AccessDenied",
-    "AccessDeniedException",
-    "InvalidAddress",
-    "QueueDoesNotExist",
-}
 
 
 class SqsSettings(BaseModel):
@@ -101,7 +94,7 @@ class SqsSink:
         ours = aws.translated(error, self.name)
         if not isinstance(ours, PoisonError):
             return ours
-        if aws.code_of(error) in _WRONG_DEPLOYMENT:
+        if aws.code_of(error) in aws.NO_SUCH_QUEUE:
             return SettingsError(str(ours))
         too_large = "shorter than" in str(ours)
         return PoisonError("event_too_large" if too_large else "event_refused", str(ours))

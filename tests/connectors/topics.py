@@ -1,0 +1,111 @@
+"""Topics of one test, what is put into them and what comes out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import KafkaAdminClient, NewTopic
+
+from tests.made import make_video
+
+
+@dataclass
+class Topics:
+    """Topics of one test, and what is in them."""
+
+    broker: str
+    name: str
+    folder: Path
+    partitions: int = 2
+
+    def __post_init__(self) -> None:
+        admin = KafkaAdminClient(bootstrap_servers=self.broker)
+        admin.create_topics(
+            [
+                NewTopic(self.requests, num_partitions=self.partitions, replication_factor=1),
+                NewTopic(self.verdicts, num_partitions=1, replication_factor=1),
+                NewTopic(self.dead, num_partitions=1, replication_factor=1),
+            ]
+        )
+        admin.close()
+        (self.folder / "uploads").mkdir(exist_ok=True)
+        self.clip = make_video(6, width=128, height=128)
+
+    @property
+    def requests(self) -> str:
+        return f"{self.name}.requests"
+
+    @property
+    def verdicts(self) -> str:
+        return f"{self.name}.verdicts"
+
+    @property
+    def dead(self) -> str:
+        return f"{self.name}.requests.dead-letters"
+
+    def settings(self, **changes: Mapping[str, Any]) -> dict[str, Any]:
+        tables: dict[str, Any] = {
+            "kafka": {
+                "bootstrap_servers": [self.broker],
+                "topics": [self.requests],
+                "group_id": self.name,
+                "session_timeout_s": 6,
+                "heartbeat_s": 0.5,
+                "timeout_s": 5,
+            },
+            "sinks": {
+                "moderation": {
+                    "type": "kafka",
+                    "bootstrap_servers": [self.broker],
+                    "topic": self.verdicts,
+                    "timeout_s": 5,
+                }
+            },
+            "media": {"file_roots": [str(self.folder / "uploads")]},
+        }
+        return {name: tables.get(name, {}) | changes.get(name, {}) for name in {*tables, *changes}}
+
+    def upload(self, name: str, data: bytes | None = None) -> dict[str, str]:
+        path = self.folder / "uploads" / name
+        path.write_bytes(self.clip + name.encode() if data is None else data)
+        return {"uri": path.as_uri()}
+
+    def send(self, *values: object, headers: list[tuple[str, bytes]] | None = None) -> None:
+        with closing(KafkaProducer(bootstrap_servers=self.broker)) as producer:
+            for number, value in enumerate(values):
+                body = value if isinstance(value, bytes) or value is None else json.dumps(value).encode()
+                producer.send(
+                    self.requests, value=body, partition=number % self.partitions, headers=headers or []
+                ).get(30)
+
+    def records(self, topic: str, *, quiet: int = 3) -> list[Any]:
+        found: list[Any] = []
+        with closing(KafkaConsumer(bootstrap_servers=self.broker, auto_offset_reset="earliest")) as consumer:
+            partitions = range(self.partitions if topic == self.requests else 1)
+            consumer.assign([TopicPartition(topic, number) for number in partitions])
+            silent = 0
+            while silent < quiet:
+                batches = consumer.poll(timeout_ms=300)
+                silent = 0 if batches else silent + 1
+                found += [record for batch in batches.values() for record in batch]
+        return found
+
+    def effective(self) -> dict[str, Any]:
+        """Verdicts by what was scanned, without repetitions: what a reader makes of the topic."""
+        events = {dict(record.headers)["ce_id"]: record for record in self.records(self.verdicts)}
+        by_uri = [json.loads(record.value)["asset"]["uri"] for record in events.values()]
+        assert len(by_uri) == len(set(by_uri)), "two effective verdicts on one object"
+        return dict(zip(by_uri, events.values(), strict=True))
+
+    def committed(self) -> dict[int, int]:
+        with closing(KafkaConsumer(bootstrap_servers=self.broker, group_id=self.name)) as consumer:
+            found = {
+                one: consumer.committed(TopicPartition(self.requests, one)) for one in range(self.partitions)
+            }
+        return {one: offset or 0 for one, offset in found.items()}
