@@ -134,6 +134,14 @@ def face_curves(runs: Sequence[JudgedRun]) -> list[FaceCurve]:
     return [_joined(track_id, list(group)) for track_id, group in groupby(ordered, lambda run: run.track_id)]
 
 
+def judged_curves(runs: Sequence[JudgedRun], judgement: JudgementRule) -> list[FaceCurve]:
+    """`face_curves` as a verdict sees them: NaN also where the face was not good enough to be judged."""
+    curves = face_curves(runs)
+    for curve in curves:
+        curve.logits[np.any([bad for _, _, bad in _checks(curve.sightings, judgement)], axis=0)] = np.nan
+    return curves
+
+
 def _joined(track_id: int, runs: list[JudgedRun]) -> FaceCurve:
     sightings = [sighting for run in runs for sighting in run.sightings]
     logits = [
@@ -174,8 +182,8 @@ class _Face:
     def __init__(self, curve: FaceCurve, spec: ModelSpec, judgement: JudgementRule) -> None:
         self.curve, self.spec, self.judgement = curve, spec, judgement
         self.sightings, self.times, logits = curve.sightings, curve.times, curve.logits.copy()
-        self.failed = {code: bad for code, _, bad in self._checks()}
-        logits[np.any(list(self.failed.values()), axis=0)] = np.nan
+        self.checks = _checks(curve.sightings, judgement)
+        logits[np.any([bad for _, _, bad in self.checks], axis=0)] = np.nan
         self.logits = logits
         self.judged = ~np.isnan(logits[:, 0])
         self.judged_s = float((self.times[:, 1] - self.times[:, 0])[self.judged].sum())
@@ -189,24 +197,6 @@ class _Face:
     def judged_segments(self) -> list[Segment]:
         """The judged time."""
         return merge((Segment(a, b) for a, b in self.times[self.judged]), max_gap_s=1e-6)
-
-    def _checks(self) -> list[tuple[ReasonCode, str, npt.NDArray[np.bool_]]]:
-        """What can be wrong with a frame: code, words, and where it is."""
-        rule, of = self.judgement, self._measure
-        return [
-            (
-                "face_too_small",
-                f"the face is narrower than {rule.min_face_px:g} px",
-                of("face_px") < rule.min_face_px,
-            ),
-            ("face_too_blurred", "the face is too blurred", of("sharpness") < rule.min_sharpness),
-            ("too_dark", "the face is too dark", of("brightness") < rule.min_brightness),
-            ("face_in_profile", "the head is turned too far", np.abs(of("yaw")) > rule.max_yaw),
-            ("face_partly_visible", "the face reaches out of the picture", of("visible") < rule.min_visible),
-        ]
-
-    def _measure(self, name: str) -> Floats:
-        return np.array([getattr(sighting, name) for sighting in self.sightings], np.float64)
 
     def _track(self, track_id: int) -> Track:
         spec, times = self.spec, self.times
@@ -281,7 +271,7 @@ class _Face:
     def reasons(self) -> list[Reason]:
         """Why parts of this face, or all of it, were not judged."""
         track, found = self.track, []
-        for code, words, bad in self._checks():
+        for code, words, bad in self.checks:
             if bad.mean() >= 0.2 or (bad.any() and track.label is None):
                 found.append(self._reason(code, f"{words} in {_percent(bad.mean())} of its frames", bad))
         if track.label is None and not found:
@@ -294,6 +284,27 @@ class _Face:
         start_ms, end_ms = (round(t * 1000) for t in (self.times[at[0], 0], self.times[at[-1], 1]))
         text = f"face {self.track.track_id}: {message}"
         return Reason(code=code, message=text, track_id=self.track.track_id, start_ms=start_ms, end_ms=end_ms)
+
+
+def _checks(
+    sightings: Sequence[Sighting], rule: JudgementRule
+) -> list[tuple[ReasonCode, str, npt.NDArray[np.bool_]]]:
+    """What can be wrong with a frame: code, words, and in which of N it is."""
+
+    def of(name: str) -> Floats:
+        return np.array([getattr(sighting, name) for sighting in sightings], np.float64)
+
+    return [
+        (
+            "face_too_small",
+            f"the face is narrower than {rule.min_face_px:g} px",
+            of("face_px") < rule.min_face_px,
+        ),
+        ("face_too_blurred", "the face is too blurred", of("sharpness") < rule.min_sharpness),
+        ("too_dark", "the face is too dark", of("brightness") < rule.min_brightness),
+        ("face_in_profile", "the head is turned too far", np.abs(of("yaw")) > rule.max_yaw),
+        ("face_partly_visible", "the face reaches out of the picture", of("visible") < rule.min_visible),
+    ]
 
 
 def _with_gaps(times: Floats) -> tuple[npt.NDArray[np.intp], Floats]:

@@ -38,6 +38,8 @@ class FaceCrop:
         yaw: -1..1; see `yaw`.
         visible: share of the crop that lies inside the frame, 0..1.
         confidence: the detector's, interpolated, 0..1.
+        alignment: (a, b, x, y): pixel (u, v) of the crop, without its margin, is pixel (a u - b v + x, b u + a v + y)
+            of the displayed frame.
     """
 
     track_id: int
@@ -53,6 +55,7 @@ class FaceCrop:
     yaw: float
     visible: float
     confidence: float
+    alignment: tuple[float, float, float, float]
 
 
 def cut_crop(frame: Frame, mark: Mark, key: tuple[int, int], crop_px: int, margin_px: int = 0) -> FaceCrop:
@@ -87,6 +90,7 @@ def cut_crop(frame: Frame, mark: Mark, key: tuple[int, int], crop_px: int, margi
         yaw=yaw(points),
         visible=_visible(matrix, crop_px, (frame.width, frame.height)),
         confidence=float(np.clip(mark[CONFIDENCE], 0, 1)),
+        alignment=(float(matrix[0, 0]), float(matrix[1, 0]), float(matrix[0, 2]), float(matrix[1, 2])),
     )
 
 

@@ -18,9 +18,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Self
 
-from dmcl_sdk.assembly import FaceCurve, JudgementRule, assemble, face_curves
+from dmcl_sdk.assembly import FaceCurve, JudgementRule, assemble, face_curves, judged_curves
 from dmcl_sdk.errors import VideoError
+from dmcl_sdk.explanation import Explanation, Peak, most_probable, show, stretches_of
 from dmcl_sdk.faces import FaceDetector, Mtcnn, YuNet
+from dmcl_sdk.frame import Frame
 from dmcl_sdk.judging import Judge, JudgedRun, Stopwatch
 from dmcl_sdk.localization import SpanRule
 from dmcl_sdk.network import ModelSpec, Network, OnnxNetwork, preprocessing_digest
@@ -36,7 +38,7 @@ from dmcl_sdk.verdict import (
     Timings,
     Verdict,
 )
-from dmcl_sdk.video import Video, VideoLimits, VideoSource, open_video
+from dmcl_sdk.video import Video, VideoLimits, VideoSource, open_video, video_name
 
 _PROGRESS_STEP_S = 0.25
 
@@ -127,12 +129,37 @@ class Detector:
         Raises:
             VideoError: the file is not a video that can be decoded, or is over a limit.
         """
-        began, clock = perf_counter(), Stopwatch()
-        asset, runs, reasons = self._judge(video, clock, on_progress)
-        rule, judgement = self._rule, self._judgement
-        verdict = assemble(asset, runs, reasons, spec=self.spec, rule=rule, judgement=judgement)
-        timings = _timings(clock, perf_counter() - began, asset)
-        return verdict.model_copy(update={"model": self.model, "runtime": self._runtime, "timings": timings})
+        return self._score(video, on_progress)[0]
+
+    def explain(
+        self, video: VideoSource, *, most_peaks: int = 12, on_progress: OnProgress | None = None
+    ) -> Explanation:
+        """`score`, and the evidence: frame curves, and what was seen where the most probable spans are strongest.
+
+        The video is read a second time, up to the last of those moments.
+
+        Args:
+            video: a path, bytes, or a file object that can be read twice.
+            most_peaks: at how many spans to look again.
+            on_progress: as for `score`; of both readings together.
+
+        Raises:
+            VideoError: as `score`; or the file cannot be read twice, or is not the same the second time.
+        """
+        if not isinstance(video, (str, os.PathLike, bytes)) and not video.seekable():
+            raise VideoError(video_name(video), "unreadable", "evidence takes a file that can be read twice")
+        verdict, runs = self._score(video, on_progress and _share(on_progress, 0, 2))
+        stretches = stretches_of(most_probable(verdict.spans, most_peaks), runs, self.spec)
+        peaks: list[Peak] = []
+        if stretches:
+            with open_video(video, self._limits, max_fps=self.spec.max_fps) as frames:
+                if frames.info.sha256 != verdict.asset.sha256:
+                    raise VideoError(frames.info.name, "unreadable", "the file changed while it was read")
+                again = on_progress and _share(on_progress, 1, 2)
+                told = _told(frames, again, frames.container_duration_s)
+                peaks = show(told, stretches, self._network)
+        curves = judged_curves(runs, self._judgement)
+        return Explanation(verdict, self.spec, tuple(curves), tuple(peaks))
 
     def curves(self, video: VideoSource) -> list[FaceCurve]:
         """The raw frame curves behind a verdict, a face each: for evaluation, calibration and plots.
@@ -177,18 +204,25 @@ class Detector:
         """Only the settings travel; sessions are opened again."""
         return _reopened, (self._model, self._settings)
 
+    def _score(self, video: VideoSource, on_progress: OnProgress | None) -> tuple[Verdict, list[JudgedRun]]:
+        """The verdict, and the runs that it was made of."""
+        began, clock = perf_counter(), Stopwatch()
+        asset, runs, reasons = self._judge(video, clock, on_progress)
+        rule, judgement = self._rule, self._judgement
+        verdict = assemble(asset, runs, reasons, spec=self.spec, rule=rule, judgement=judgement)
+        timings = _timings(clock, perf_counter() - began, asset)
+        whole = {"model": self.model, "runtime": self._runtime, "timings": timings}
+        return verdict.model_copy(update=whole), runs
+
     def _judge(
         self, video: VideoSource, clock: Stopwatch, on_progress: OnProgress | None
     ) -> tuple[Asset, list[JudgedRun], list[Reason]]:
         """The video itself, every finished run, and what is to be said of the file."""
         with open_video(video, self._limits, max_fps=self.spec.max_fps) as frames:
             tracker = FaceTracker(self._faces, self.spec.size_px, self._tracking)
-            judge, runs, told_s = Judge(self._network, clock), [], 0.0
-            for frame in frames:
+            judge, runs = Judge(self._network, clock), []
+            for frame in _told(frames, on_progress, frames.container_duration_s):
                 runs += judge.take(clock.time("faces", partial(tracker.push, frame)))
-                if on_progress is not None and frame.end_s - told_s >= _PROGRESS_STEP_S:
-                    told_s = frame.end_s
-                    on_progress(told_s, frames.container_duration_s)
             runs += judge.take(clock.time("faces", tracker.finish))
             clock.seconds["decode"] = frames.decode_s
             return _asset(frames), runs, [*frames.reasons, *_left_out(tracker)]
@@ -246,6 +280,26 @@ def _asset(video: Video) -> Asset:
         rotation=info.rotation,
         codec=info.codec,
     )
+
+
+def _share(on_progress: OnProgress, part: int, parts: int) -> OnProgress:
+    """Progress of one of several equal parts of the work."""
+
+    def told(seconds: float, total: float | None) -> None:
+        whole = None if total is None else parts * total
+        on_progress(seconds + part * (total or 0.0), whole)
+
+    return told
+
+
+def _told(frames: Video, on_progress: OnProgress | None, total_s: float | None) -> Iterator[Frame]:
+    """The frames, telling of each quarter of a second."""
+    told_s = 0.0
+    for frame in frames:
+        if on_progress is not None and frame.end_s - told_s >= _PROGRESS_STEP_S:
+            told_s = frame.end_s
+            on_progress(told_s, total_s)
+        yield frame
 
 
 def _left_out(tracker: FaceTracker) -> list[Reason]:

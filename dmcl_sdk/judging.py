@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -49,11 +50,13 @@ class JudgedRun:
         track_id: whose face.
         sightings: N, in order of time.
         logits: (N, 3), the fused, RGB and flow logit of every frame; None where the run was too short.
+        alignments: (N, 4), `FaceCrop.alignment` of every frame: where to cut it again; None where it was not kept.
     """
 
     track_id: int
     sightings: list[Sighting]
     logits: npt.NDArray[np.float32] | None
+    alignments: Floats | None = None
 
 
 @dataclass(slots=True)
@@ -109,6 +112,7 @@ class _OpenRun:
         self._first = 0  # the held crops' place in the run
         self._answers: list[tuple[int, npt.NDArray[np.float32]]] = []
         self._sightings: list[Sighting] = []
+        self._alignments = array("d")  # a tenth of what tuples would hold
 
     def add(self, crop: FaceCrop) -> None:
         self._sightings.append(
@@ -117,6 +121,7 @@ class _OpenRun:
                 crop.sharpness, crop.brightness, crop.yaw, crop.visible,
             )
         )  # fmt: skip
+        self._alignments.extend(crop.alignment)
         self._crops.append(crop.image)
         self._fresh += 1
         if len(self._crops) == CHUNK_FRAMES:
@@ -133,7 +138,8 @@ class _OpenRun:
             if whole < held:  # the last few frames: a short chunk that ends with them
                 self._answer(held - min(_TAIL_FRAMES, whole), held)
         logits = stitch(len(self._sightings), self._answers) if self._answers else None
-        return JudgedRun(track_id, self._sightings, logits)
+        alignments = np.array(self._alignments).reshape(-1, 4)
+        return JudgedRun(track_id, self._sightings, logits, alignments)
 
     def _answer(self, start: int, end: int) -> None:
         """The network's logits for held crops [start, end)."""

@@ -63,6 +63,12 @@ def compress(values: npt.NDArray[np.float32], scale: float) -> npt.NDArray[np.in
     return np.clip(np.rint(levels), -127, 127).astype(np.int8)
 
 
+def expand(stored: npt.NDArray[np.int8], scale: float) -> npt.NDArray[np.float32]:
+    """The values that `compress` stored, to within half a `QUANTUM` of the compressed value."""
+    levels = stored.astype(np.float32) * np.float32(QUANTUM)
+    return np.asarray(np.sign(levels) * np.expm1(np.abs(levels)) * np.float32(scale), np.float32)
+
+
 def motion_fields(crops: Crops, spec: MotionSpec, *, skip: int = 0) -> MotionFields:
     """Motion of each frame of a run against its past.
 

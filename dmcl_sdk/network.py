@@ -43,6 +43,7 @@ _INSTALL = {
 _CURVES = "fused", "spans", "rgb_curve", "flow_curve"
 _PLACES = "rgb_places", "flow_places"  # models of an earlier export have none
 Logits = npt.NDArray[np.float32]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ModelSpec(BaseModel):
@@ -81,6 +82,9 @@ class ModelSpec(BaseModel):
     """Digest of the trained weights that were exported."""
     precision: Literal["fp32", "int8"] = "fp32"
     """What convolutions compute in."""
+    places_auc: tuple[Share, Share] | None = None
+    """How true the RGB and the flow stream's places are, each place against itself in other clips: .5 is chance, 1 is
+    perfect; None where nobody measured it, or the model says nothing of places."""
     training: dict[str, str] = Field(default_factory=dict)
     """Where the weights come from: configuration and data digests, for people."""
 

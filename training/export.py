@@ -92,14 +92,25 @@ doi 10.1145/3591106.3592284), of which only the abstract was at hand: modules an
 - reads: `rgb` uint8 (B, T, {spec.size_px}, {spec.size_px}, 3), aligned face crops; `motion` int8 (B, T, \
 {CHANNELS_PER_BASELINE * len(spec.baselines)}, {spec.size_px // 2}, {spec.size_px // 2}), T a multiple of \
 {spec.frames_multiple}; preprocessing {spec.preprocessing} of dmcl_sdk
-- answers: logits of every frame: `fused` (B, T), `spans` (B, T, {len(spec.spans)}), `rgb_curve`, `flow_curve` (B, T); and of \
-places of the crop, a row and a column each: `rgb_places`, `flow_places` (B, T, P, P)
+- answers: logits of every frame: `fused` (B, T), `spans` (B, T, {len(spec.spans)}), `rgb_curve`, `flow_curve` \
+(B, T); and of places of the crop, a row and a column each: `rgb_places`, `flow_places` (B, T, P, P)
 - computes in: {spec.precision}
 - weights: sha256 {spec.weights_sha256}{trained}
 
 Meant to order videos for human review. It says where to look and is no proof; an answer on one video may be wrong.
 """
     return {SPEC_KEY: spec.model_dump_json(), CARD_KEY: card}
+
+
+def respecify(path: Path, spec: ModelSpec) -> None:
+    """Replace the specification inside a model file, and its card, which is made of it."""
+    import onnx
+
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, about(spec))
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(model.SerializeToString())
+    partial.replace(path)
 
 
 def random_input(spec: ModelSpec, *, batch: int, frames: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

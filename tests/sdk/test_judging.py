@@ -19,6 +19,7 @@ def crop(index: int, image: npt.NDArray[np.uint8], track: int = 0) -> FaceCrop:
     return FaceCrop(
         track_id=track, run=0, frame_index=index, start_s=index / 25, end_s=(index + 1) / 25, image=image,
         box=(0.1, 0.1, 0.5, 0.5), face_px=90.0, sharpness=0.5, brightness=0.5, yaw=0.0, visible=1.0, confidence=1.0,
+        alignment=(1.0, 0.0, float(index), 0.0),
     )  # fmt: skip
 
 

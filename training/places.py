@@ -1,0 +1,188 @@
+"""Whether a model's heat maps are true: held against the masks of forgeries made for it, place by place.
+
+Forgeries change faces, so any map that points at the middle of the crop looks right; a model may have learned no more.
+Hence two figures beside the plain one: the same for the mean mask of all other videos, which is the best map that never
+looks; and *place by place*, where a place is compared with itself in other clips, and a map that never looks has .5.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from dmcl_sdk.motion import MotionEstimator, half_luma
+from dmcl_sdk.network import OnnxNetwork
+from training.data.manifest import Split, read_manifest
+from training.data.runs import MARGIN_PX, Run, cache_runs
+from training.export import respecify
+from training.forgeries import KINDS
+from training.metrics import auc
+
+Floats = npt.NDArray[np.float64]
+
+STREAMS = "rgb", "flow"
+FRAMES = 32
+_CHANGED = 0.5  # share of a place from which on it counts as changed
+_WHOLE_FRAME = 0.95  # kinds that change the time of whole frames have no places to find
+_LEAST_SIDES = 3  # clips with and without, for a place to be compared
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """One clip's truth and what was said of it.
+
+    Attributes:
+        video: number of the real video.
+        kind: the forgery; "real" for none.
+        changed: (P, P) bool.
+        maps: mean logits of places over the changed frames, (P, P), one a stream.
+    """
+
+    video: int
+    kind: str
+    changed: npt.NDArray[np.bool_]
+    maps: dict[str, Floats]
+
+
+def samples_of(network: OnnxNetwork, runs: Sequence[Run], *, seed: int) -> Iterator[Sample]:
+    """One video's first stretch, real and forged by every kind that has places.
+
+    Raises:
+        ValueError: the model says nothing of places.
+    """
+    spec = network.spec
+    estimator = MotionEstimator(spec.motion)
+    longest = max(runs, key=lambda run: run.frames)
+    frames = min(FRAMES, longest.frames) // spec.frames_multiple * spec.frames_multiple
+    inner = slice(MARGIN_PX, -MARGIN_PX)
+    real = np.ascontiguousarray(longest.crops()[:frames, inner, inner])
+    rng = np.random.default_rng(seed)
+    for kind, forge in {"real": None, **KINDS}.items():
+        made = None if forge is None else forge(real, rng)
+        if made is not None and made.mask.mean() > _WHOLE_FRAME:
+            continue
+        clip = real if made is None else made.clip
+        fields = estimator.fields(np.stack([half_luma(crop) for crop in clip]))
+        curves = network.run(clip[None], fields[None])
+        if curves.rgb_places is None or curves.flow_places is None:
+            raise ValueError("this model says nothing of places; export it again with this version")
+        places = {"rgb": curves.rgb_places[0], "flow": curves.flow_places[0]}
+        shown = np.ones(frames, bool) if made is None else made.labels
+        if not shown.any():
+            continue
+        side = curves.rgb_places.shape[-1]
+        cell = spec.size_px // side
+        mask = np.zeros(real.shape[:3]) if made is None else made.mask
+        share = mask[shown].reshape(-1, side, cell, side, cell).mean((0, 2, 4))
+        maps = {name: logits[shown].mean(0).astype(np.float64) for name, logits in places.items()}
+        yield Sample(seed, kind, share > _CHANGED, maps)
+
+
+def figures(samples: Sequence[Sample]) -> dict[str, Any]:
+    """AUC over places, by kind and of all: of each stream, and of the mean mask of the other videos."""
+    forged = [sample for sample in samples if sample.changed.any() and not sample.changed.all()]
+    if not forged:
+        raise ValueError("no forgery left a place unchanged and another changed")
+    by_kind: dict[str, list[dict[str, float]]] = {}
+    for sample in forged:
+        others = [one.changed for one in forged if one.video != sample.video] or [
+            one.changed for one in forged if one is not sample
+        ]
+        prior = np.mean(others, axis=0) if others else np.zeros(sample.changed.shape)
+        row = {name: auc(sample.changed.ravel(), sample.maps[name].ravel()) for name in STREAMS}
+        by_kind.setdefault(sample.kind, []).append(
+            row | {"mean mask": auc(sample.changed.ravel(), prior.ravel())}
+        )
+    columns = *STREAMS, "mean mask"
+    kinds = {
+        kind: {name: float(np.mean([row[name] for row in rows])) for name in columns} | {"clips": len(rows)}
+        for kind, rows in by_kind.items()
+    }
+    every = [row for rows in by_kind.values() for row in rows]
+    return {
+        "kinds": kinds,
+        "all": {name: float(np.mean([row[name] for row in every])) for name in columns}
+        | {"clips": len(every)},
+        "place by place": {name: place_by_place(samples, name) for name in STREAMS},
+        "videos": len({sample.video for sample in samples}),
+    }
+
+
+def place_by_place(samples: Sequence[Sample], stream: str) -> float:
+    """Mean AUC of a place against itself in other clips: .5 for any map that does not look at the clip."""
+    changed = np.stack([sample.changed.ravel() for sample in samples], 1)  # (P * P, N)
+    said = np.stack([sample.maps[stream].ravel() for sample in samples], 1)
+    kept = [
+        auc(truth, values)
+        for truth, values in zip(changed, said, strict=True)
+        if min(truth.sum(), (~truth).sum()) >= _LEAST_SIDES
+    ]
+    return float(np.mean(kept)) if kept else float("nan")
+
+
+def as_markdown(report: dict[str, Any]) -> str:
+    """The figures as a table, with what they mean."""
+    lines = ["| forgery (clips) | RGB | flow | mean mask |", "|---|---|---|---|"]
+    rows = {**report["kinds"], "**all**": report["all"]}
+    for kind, row in rows.items():
+        lines.append(
+            f"| {kind} ({row['clips']}) | {row['rgb']:.3f} | {row['flow']:.3f} | {row['mean mask']:.3f} |"
+        )
+    apart = report["place by place"]
+    best = max(report["all"][name] for name in STREAMS)
+    better = "more than" if best > report["all"]["mean mask"] else "no more than"
+    lines += [
+        "",
+        f"Place by place: RGB {apart['rgb']:.3f}, flow {apart['flow']:.3f}; a map that never looks has .500.",
+        f"On {report['videos']} videos the better stream says {better} the mean mask of other videos does.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def command(  # noqa: PLR0917 - typer makes options of them
+    model: Annotated[Path, typer.Argument(help="A model file.", exists=True, dir_okay=False)],
+    data: Annotated[
+        Path, typer.Argument(help="Real videos: a manifest CSV, or a folder with real/.", exists=True)
+    ],
+    split: Annotated[str, typer.Option(help="Which split: train, val or test.")] = "val",
+    videos: Annotated[int, typer.Option(min=1, help="At most so many real videos.")] = 20,
+    cache: Annotated[Path, typer.Option(help="Where face crops are kept.")] = Path("runs/cache"),
+    out: Annotated[Path | None, typer.Option(help="A JSON file for the figures.")] = None,
+    *,
+    store: Annotated[
+        bool,
+        typer.Option("--store", help="Write the figures place by place into the model; reports need them."),
+    ] = False,
+) -> None:
+    """Ask whether a model's heat maps are true, on forgeries whose masks are known.
+
+    Prints the AUC over places by kind of forgery, beside that of a map that never looks. A report shows a map only of a
+    stream that was measured to look.
+    """
+    network = OnnxNetwork(model, ["cpu"])
+    try:
+        clips = [clip for clip in read_manifest(data, split=cast("Split", split)) if not clip.fake][:videos]
+        found = cache_runs([clip.path for clip in clips], cache, size_px=network.spec.size_px, workers=1)
+        bar = track(found, "forging", total=len(clips), console=Console(stderr=True), transient=True)
+        samples = [
+            sample for seed, runs in enumerate(bar) if runs for sample in samples_of(network, runs, seed=seed)
+        ]
+        report = figures(samples)
+    except (ValueError, FileNotFoundError) as error:
+        raise typer.BadParameter(f"{data}: {error}", param_hint="DATA") from error
+    if out is not None:
+        out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    typer.echo(as_markdown(report))
+    if store:
+        apart = report["place by place"]
+        found_auc = round(apart["rgb"], 3), round(apart["flow"], 3)
+        respecify(model, network.spec.model_copy(update={"places_auc": found_auc}))
