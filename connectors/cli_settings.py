@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from connectors.errors import SettingsError
+from connectors.errors import ConnectorError, SettingsError
 from connectors.settings import CONFIG, Settings, read_settings
 
 _Table = TypeVar("_Table")
@@ -34,7 +34,7 @@ def needed(table: _Table | None, name: str) -> _Table:
     return table
 
 
-def failed(error: SettingsError) -> typer.Exit:
+def failed(error: ConnectorError) -> typer.Exit:
     """Say what is wrong on standard error."""
     typer.echo(f"dmcl: {error}", err=True)
     return typer.Exit(2)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Annotated
+
 import typer
 
-from connectors.cli_settings import ConfigFile, needed, read
+from connectors.cli_settings import ConfigFile, failed, needed, read
+from connectors.errors import ConnectorError
 
 app = typer.Typer(
     name="kafka",
@@ -13,11 +19,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-
-
-@app.callback()
-def _group() -> None:
-    """Keeps `run` a command of its own."""
+_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 
 
 @app.command("run")
@@ -27,10 +29,12 @@ def run(config: ConfigFile = None) -> None:
     An offset is committed when everything before it was delivered, so that a crash loses nothing. What can never be
     scanned goes to the dead-letter topic with its reason, byte for byte. `dmcl config check` shows what is in force.
 
+    \b
         [kafka]
         bootstrap_servers = ["broker:9092"]
         topics = ["uploads"]
 
+    \b
         [sinks.moderation]
         type = "kafka"
         bootstrap_servers = ["broker:9092"]
@@ -44,3 +48,64 @@ def run(config: ConfigFile = None) -> None:
     settings = read(config)
     kafka = needed(settings.kafka, "kafka")
     deployment.run(settings, lambda: KafkaSource(kafka))
+
+
+@app.command("replay")
+def replay(
+    config: ConfigFile = None,
+    *,
+    reason: Annotated[
+        list[str] | None, typer.Option(help="Only those with this reason; may be given several times.")
+    ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(formats=_FORMATS, help="Only those from this time on (UTC unless it says)."),
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(formats=_FORMATS, help="Only those before this time.")
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option(help="Send to this topic, in place of where each came from.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be sent, and send nothing.")
+    ] = False,
+) -> None:
+    """Send dead letters where they came from, once their cause is mended.
+
+    They go byte for byte, with the headers that they came with, and stay among the dead letters too. One that is sent
+    twice has one verdict, as every message that is there twice.
+
+    \b
+        dmcl kafka replay --dry-run                                     what is there, by reason
+        dmcl kafka replay --reason not_found --since 2026-05-04
+
+    Exit status: 0 all were sent; 2 the settings are wrong, or a server does not answer.
+    """
+    from connectors.replay import Filter, dead_records  # noqa: PLC0415 - heavy
+    from connectors.replay import replay as send  # noqa: PLC0415 - heavy
+
+    kafka = needed(read(config).kafka, "kafka")
+    wanted = Filter(tuple(reason or ()), _aware(since), _aware(until))
+    try:
+        found = list(dead_records(kafka))
+        chosen = [record for record in found if wanted.takes(record)]
+        chosen_by = Counter(record.reason for record in chosen)
+        for name, count in Counter(record.reason for record in found).most_common():
+            typer.echo(f"{name:<24} {count:>8} dead {chosen_by[name]:>8} chosen")
+        if dry_run:
+            for record in chosen[:20]:
+                typer.echo(
+                    f"{record.place}  {record.died_at:%Y-%m-%dT%H:%M:%S}  {record.reason}  {record.error[:100]!r}"
+                )
+            typer.echo(f"{len(chosen)} of {len(found)} would be sent")
+            return
+        with typer.progressbar(length=len(chosen), label="sending", file=sys.stderr) as bar:
+            send(kafka, chosen, to=to, on_sent=lambda: bar.update(1))
+    except ConnectorError as error:
+        raise failed(error) from error
+    typer.echo(f"{len(chosen)} of {len(found)} sent")
+
+
+def _aware(time: datetime | None) -> datetime | None:
+    return time if time is None or time.tzinfo else time.replace(tzinfo=UTC)

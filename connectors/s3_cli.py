@@ -27,10 +27,12 @@ def run(config: ConfigFile = None) -> None:
     Events may come from S3 directly, through SNS or through EventBridge. A message is deleted when its verdict was
     delivered. What can never be scanned goes to the queue of dead letters, its reason among the attributes.
 
+    \b
         [s3]
         queue_url = "https://sqs.eu-central-1.amazonaws.com/123456789012/uploads"
         dead_letter_queue_url = "https://sqs.eu-central-1.amazonaws.com/123456789012/uploads-dead"
 
+    \b
         [sinks.moderation]
         type = "sqs"
         queue_url = "https://sqs.eu-central-1.amazonaws.com/123456789012/verdicts"

@@ -30,6 +30,7 @@ def run(
 ) -> None:
     """Read requests from a source that a package has added, and deliver a verdict for each.
 
+    \b
         [sources.pigeons]
         type = "carrier-pigeon"     # an entry point of the group dmcl.sources
         loft = "north"

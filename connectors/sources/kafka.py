@@ -133,7 +133,7 @@ class KafkaSource:
     def check(self) -> None:
         """Whether servers answer, and have the topics."""
         try:
-            with _consumer(self._settings, group=None) as consumer:
+            with open_consumer(self._settings, group=None) as consumer:
                 missing = {*self._settings.topics, self._settings.dead_letters} - set(consumer.topics())
         except broken.KafkaError as error:
             raise translated(error, self.name) from error
@@ -157,7 +157,7 @@ class KafkaSource:
 
     def _connected(self) -> KafkaConsumer:
         if self._consumer is None:
-            self._consumer = _consumer(self._settings, group=self._settings.group_id)
+            self._consumer = open_consumer(self._settings, group=self._settings.group_id)
             self._consumer.subscribe(list(self._settings.topics), listener=_Listener(self, self._consumer))
         return self._consumer
 
@@ -277,7 +277,7 @@ class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc] # publish
         self._log.warning("lost", partitions=_named(lost))
 
 
-def _consumer(settings: KafkaSettings, *, group: str | None) -> KafkaConsumer:
+def open_consumer(settings: KafkaSettings, *, group: str | None) -> KafkaConsumer:
     """A consumer that leaves nothing running when it does not come to be."""
     clients: list[KafkaNetClient] = []
 

@@ -1,13 +1,4 @@
-"""What every sink must do, as checks that any sink can be put through, with any test runner.
-
-Describe how the sink is opened and what its receiver got, and run each check:
-
-    @pytest.mark.parametrize("check", SINK_CHECKS, ids=lambda check: check.__name__)
-    def test_my_sink_behaves(check):
-        check(SinkBench(open=..., received=...))
-
-A check fails with an `AssertionError`.
-"""
+"""What every sink must do."""
 
 from __future__ import annotations
 
@@ -21,9 +12,7 @@ from uuid import uuid4
 from connectors.errors import PoisonError, TransientError
 from connectors.events import Delivery
 from connectors.sinks import Sink
-
-HARD_TEXT = 'naïve 影片 \U0001f3ac \\ " \n \t \x7f \u2028 \ufffe'
-"""Characters that have been known to suffer on the way."""
+from connectors.testing.expectations import HARD_TEXT, expect
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +56,8 @@ def events_arrive_whole_and_unchanged(bench: SinkBench) -> None:
     with closing(bench.open()) as sink:
         for delivery in sent:
             sink.deliver(delivery)
-            _expect(delivery in _of(bench, [delivery]), "deliver returned before the receiver had the event")
-    _expect(_of(bench, sent) == sent, "not each event once, unchanged and in order")
+            expect(delivery in _of(bench, [delivery]), "deliver returned before the receiver had the event")
+    expect(_of(bench, sent) == sent, "not each event once, unchanged and in order")
 
 
 def repetitions_are_known_by_their_id(bench: SinkBench) -> None:
@@ -79,8 +68,8 @@ def repetitions_are_known_by_their_id(bench: SinkBench) -> None:
             sink.deliver(delivery)
             sink.deliver(delivery)
     got = _of(bench, [delivery])
-    _expect(bool(got), "nothing arrived")
-    _expect(all(one == delivery for one in got), "repetitions differ from each other")
+    expect(bool(got), "nothing arrived")
+    expect(all(one == delivery for one in got), "repetitions differ from each other")
 
 
 def several_threads_deliver_at_once(bench: SinkBench) -> None:
@@ -89,7 +78,7 @@ def several_threads_deliver_at_once(bench: SinkBench) -> None:
     with closing(bench.open()) as sink, ThreadPoolExecutor(4) as pool:
         list(pool.map(sink.deliver, sent))
     got = {delivery.id: delivery for delivery in _of(bench, sent)}
-    _expect(got == {delivery.id: delivery for delivery in sent}, "events were lost or mixed up")
+    expect(got == {delivery.id: delivery for delivery in sent}, "events were lost or mixed up")
 
 
 def a_closed_sink_takes_nothing(bench: SinkBench) -> None:
@@ -104,7 +93,7 @@ def a_closed_sink_takes_nothing(bench: SinkBench) -> None:
         pass
     else:
         raise AssertionError("a closed sink took an event")
-    _expect(not _of(bench, [delivery]), "a closed sink sent an event")
+    expect(not _of(bench, [delivery]), "a closed sink sent an event")
 
 
 def an_outage_is_transient_and_passes(bench: SinkBench) -> None:
@@ -117,8 +106,8 @@ def an_outage_is_transient_and_passes(bench: SinkBench) -> None:
         with bench.outage():
             _raises(TransientError, sink, during)
         sink.deliver(during)
-    _expect(_of(bench, [before]) == [before], "not the event from before the outage, once")
-    _expect(during in _of(bench, [during]), "the event from the outage did not arrive after it")
+    expect(_of(bench, [before]) == [before], "not the event from before the outage, once")
+    expect(during in _of(bench, [during]), "the event from the outage did not arrive after it")
 
 
 def a_sink_opened_in_an_outage_delivers_after_it(bench: SinkBench) -> None:
@@ -130,7 +119,7 @@ def a_sink_opened_in_an_outage_delivers_after_it(bench: SinkBench) -> None:
         sink = bench.open()
     with closing(sink):
         sink.deliver(delivery)
-    _expect(delivery in _of(bench, [delivery]), "it did not arrive after the outage")
+    expect(delivery in _of(bench, [delivery]), "it did not arrive after the outage")
 
 
 def a_refusal_is_final(bench: SinkBench) -> None:
@@ -143,14 +132,14 @@ def a_refusal_is_final(bench: SinkBench) -> None:
         if bench.too_large is not None:
             _raises(PoisonError, sink, made_delivery("x" * bench.too_large))
         sink.deliver(after)
-    _expect(after in _of(bench, [after]), "an event after the refused one did not arrive")
+    expect(after in _of(bench, [after]), "an event after the refused one did not arrive")
 
 
 def its_name_says_which_it_is(bench: SinkBench) -> None:
     """In one printable line."""
     with closing(bench.open()) as sink:
-        _expect(bool(sink.name) and sink.name.isprintable(), f"no name for a message: {sink.name!r}")
-        _expect(isinstance(sink, Sink), f"{type(sink).__name__} lacks something that a Sink has")
+        expect(bool(sink.name) and sink.name.isprintable(), f"no name for a message: {sink.name!r}")
+        expect(isinstance(sink, Sink), f"{type(sink).__name__} lacks something that a Sink has")
 
 
 SINK_CHECKS: tuple[Callable[[SinkBench], None], ...] = (
@@ -178,28 +167,7 @@ def _raises(kind: type[TransientError | PoisonError], sink: Sink, delivery: Deli
         raised: TransientError | PoisonError = error
     else:
         raise AssertionError(f"{sink.name} delivered what should raise {kind.__name__}")
-    _expect(bool(str(raised)), "an error that says nothing")
+    expect(bool(str(raised)), "an error that says nothing")
     if isinstance(raised, PoisonError):
         code = raised.reason
-        _expect(code.islower() and code.isidentifier(), f"a reason is a code in snake case, not {code!r}")
-
-
-def _expect(holds: bool, otherwise: str) -> None:  # noqa: FBT001 - as `assert`, which may be switched off
-    if not holds:
-        raise AssertionError(otherwise)
-
-
-__all__ = [
-    "HARD_TEXT",
-    "SINK_CHECKS",
-    "SinkBench",
-    "a_closed_sink_takes_nothing",
-    "a_refusal_is_final",
-    "a_sink_opened_in_an_outage_delivers_after_it",
-    "an_outage_is_transient_and_passes",
-    "events_arrive_whole_and_unchanged",
-    "its_name_says_which_it_is",
-    "made_delivery",
-    "repetitions_are_known_by_their_id",
-    "several_threads_deliver_at_once",
-]
+        expect(code.islower() and code.isidentifier(), f"a reason is a code in snake case, not {code!r}")
