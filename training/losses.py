@@ -26,6 +26,7 @@ class LossWeights:
 
     Attributes:
         pooling_sharpness: of the LogSumExp that makes a video's logit of its frames'.
+        anchor: where the logits of all that is real belong (see `evidence`); None for cross-entropy.
     """
 
     windows: float = 0.3
@@ -37,6 +38,7 @@ class LossWeights:
     motion: float = 0.5
     balance: float = 0.2
     pooling_sharpness: float = 2.0
+    anchor: float | None = None
 
 
 def dmcl_loss(
@@ -61,12 +63,21 @@ def dmcl_loss(
         weights: shares.
     """
     frames = labels.shape[1]
-    bce = F.binary_cross_entropy_with_logits
+
+    def judged(logits: Tensor, truth: Tensor) -> Tensor:
+        return evidence(logits, truth, weights.anchor)
+
     parts = {
-        "video": bce(pool_logits(curves.fused, weights.pooling_sharpness), fake),
-        "frames": weights.frames * bce(curves.fused, labels),
-        "windows": weights.windows * _windows(extra.windows, labels, spans),
-        "streams": weights.streams * (bce(curves.rgb, labels) + bce(curves.flow, labels)) / 2,
+        "video": judged(pool_logits(curves.fused, weights.pooling_sharpness), fake),
+        "frames": weights.frames * judged(curves.fused, labels),
+        "windows": weights.windows
+        * torch.stack(
+            [
+                judged(logits.float(), _window_labels(labels, span))
+                for logits, span in zip(extra.windows, spans, strict=True)
+            ]
+        ).mean(),
+        "streams": weights.streams * (judged(curves.rgb, labels) + judged(curves.flow, labels)) / 2,
     }
     three = (curves.fused, curves.rgb, curves.flow)
     ranked = [
@@ -86,6 +97,20 @@ def dmcl_loss(
         balances = [balanced_loss(appearance, motion, fake) for appearance, motion in extra.priorities]
         parts["balance"] = weights.balance * torch.stack(balances).mean()
     return torch.stack(list(parts.values())).sum(), parts
+
+
+def evidence(logits: Tensor, labels: Tensor, anchor: float | None) -> Tensor:
+    """The loss of logits of one shape against labels in 0..1.
+
+    With an anchor, a real one's logit is drawn there from both sides, and a fake one's is pushed up from there. Where
+    nothing shows, both stay at the anchor, be the picture sharp or soft. Cross-entropy (None) would be sure that a
+    sharp real is real and unsure of a soft one; sharp fakes of an unknown kind then score below soft reals.
+    """
+    if anchor is None:
+        return F.binary_cross_entropy_with_logits(logits, labels)
+    above = logits - anchor
+    real = 2 * F.huber_loss(above, torch.zeros_like(above), reduction="none")
+    return (labels * F.softplus(-above) + (1 - labels) * real).mean()
 
 
 def ranking(logits: Tensor) -> Tensor:
@@ -118,19 +143,15 @@ def known_bce(logits: Tensor, masks: Tensor) -> Tensor:
 
 
 def picture_loss(
-    logits: Tensor, places: Tensor, fake: Tensor, masks: Tensor
+    logits: Tensor, places: Tensor, fake: Tensor, masks: Tensor, *, anchor: float | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of single pictures: (B,) logits, (B, 16, 16) places and masks; and its parts."""
-    parts = {"picture": F.binary_cross_entropy_with_logits(logits, fake), "pairs": ranking(logits)}
+    parts = {"picture": evidence(logits, fake, anchor), "pairs": ranking(logits)}
     if not masks.isnan().all():
         parts["masks"] = known_bce(places, masks)
     return torch.stack(list(parts.values())).sum(), parts
 
 
-def _windows(logits: list[Tensor], labels: Tensor, spans: tuple[int, ...]) -> Tensor:
-    """A window's target is the share of its frames that are manipulated, doubled and capped: half is enough."""
-    losses = []
-    for answer, span in zip(logits, spans, strict=True):
-        share = windows(labels, span).mean(-1)  # (B, N)
-        losses.append(F.binary_cross_entropy_with_logits(answer.float(), (2 * share).clamp(max=1)))
-    return torch.stack(losses).mean()
+def _window_labels(labels: Tensor, span: int) -> Tensor:
+    """(B, T) -> (B, N): the share of a window's frames that are manipulated, doubled and capped: half is enough."""
+    return (2 * windows(labels, span).mean(-1)).clamp(max=1)

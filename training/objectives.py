@@ -29,16 +29,23 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class PictureObjective:
-    """Single pictures, by the RGB stream alone; a batch is `PicturePair` of tensors."""
+    """Single pictures, by the RGB stream alone; a batch is `PicturePair` of tensors.
+
+    Attributes:
+        bf16: whether to compute in bfloat16 where that does no harm.
+        anchor: where the logits of real pictures belong (see `evidence`).
+    """
 
     bf16: bool
+    anchor: float | None = None
 
     def __call__(self, network: TwoStream, batch: tuple[object, ...]) -> tuple[Tensor, Parts]:
         """The loss and its parts."""
         rgb, fake, masks = _folded(batch, PicturePair)
         with torch.autocast(rgb.device.type, torch.bfloat16, enabled=self.bf16):
             logits, places = network.look(rgb)
-        return picture_loss(together(logits), together(places), together(fake), together(masks))
+        logits, places, fake, masks = map(together, (logits, places, fake, masks))
+        return picture_loss(logits, places, fake, masks, anchor=self.anchor)
 
 
 @dataclass(frozen=True)

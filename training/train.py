@@ -76,7 +76,7 @@ def stages(config: TrainConfig, pairs: ClipPairs) -> list[Stage]:
             pictures.steps,
             pictures.pairs,
             pairs.picture_pair,
-            PictureObjective(bf16),
+            PictureObjective(bf16, config.loss.anchor),
             rate=pictures.rate,
             floor=0.1,
             held=pictures.held,

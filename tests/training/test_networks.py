@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.training.worlds import TINY
-from training.losses import LossWeights, contrast, dmcl_loss, frame_ranking, picture_loss
+from training.losses import LossWeights, contrast, dmcl_loss, evidence, frame_ranking, picture_loss
 from training.networks.backbone import TimeBlock, over_space, over_time
 from training.networks.msca import SpanAttention, frames_of, windows
 from training.networks.msmr import (
@@ -271,3 +271,36 @@ def test_a_pair_is_ranked_where_the_fake_is_manipulated_and_a_span_against_its_o
         assert float(loss(apart, labels)) < 1e-3
         assert float(loss(level, labels)) == pytest.approx(chance)
     assert float(contrast(apart, torch.ones(2, 4))) == 0  # no clip has both
+
+
+def best_of_both(anchor: float | None) -> float:
+    """The logit that a real and a fake one have when nothing tells them apart."""
+    logits = torch.linspace(-6, 6, 1201)
+    both = torch.stack([logits, logits], 1)
+    losses = torch.stack([evidence(pair, torch.tensor([0.0, 1.0]), anchor) for pair in both])
+    return float(logits[losses.argmin()])
+
+
+def test_where_nothing_shows_an_anchored_logit_stays_with_the_reals() -> None:
+    assert best_of_both(None) == pytest.approx(0, abs=0.02)
+    assert best_of_both(-2.0) == pytest.approx(-2, abs=0.3)
+
+
+def test_an_anchored_real_is_drawn_from_both_sides_and_a_fake_pushed_up_without_end() -> None:
+    logits = torch.tensor([-5.0, 1.0, -5.0, 1.0], requires_grad=True)
+    evidence(logits, torch.tensor([0.0, 0.0, 1.0, 1.0]), -2.0).backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert logits.grad.sign().tolist() == [-1, 1, -1, -1]
+
+
+def test_with_an_anchor_every_part_of_the_loss_still_teaches() -> None:
+    network = TwoStream(TINY)
+    rgb, motion = clip()
+    curves, extra = network.learn(rgb, motion)
+    labels = torch.stack([torch.zeros(16), torch.ones(16)])
+    masks = torch.full((2, 16, 16, 16), torch.nan)
+    weights = LossWeights(anchor=-2.0)
+    fake = torch.tensor([0.0, 1.0])
+    loss, parts = dmcl_loss(curves, extra, labels, fake, masks, spans=TINY.spans, weights=weights)
+    assert {"video", "frames", "windows", "streams"} <= set(parts)
+    assert torch.isfinite(loss)
