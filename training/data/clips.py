@@ -20,6 +20,7 @@ import numpy.typing as npt
 from dmcl_sdk.faces import TEMPLATE
 from dmcl_sdk.motion import MotionEstimator, MotionSpec, half_luma
 from training.data.corruptions import CorruptionRanges, corrupt
+from training.data.levelling import level
 from training.data.manifest import Clip
 from training.data.runs import MARGIN_PX, Run, align_photograph
 from training.forgeries import STILLS_MENU, Menu, animate, forge, harden, likeness
@@ -235,8 +236,8 @@ class ClipPairs:
     def _genuine(
         self, rng: np.random.Generator, frames: int | None = None
     ) -> tuple[Crops, Crops, Labels, Masks]:
-        # beside another person's real video a fake is told by its source; so pictures never are, and clips seldom
-        twins = bool(self._paired) and (frames == 1 or rng.random() < self.mix.twins)
+        # beside another person's real video a fake is told by its source: that is done seldom, and levelled
+        twins = bool(self._paired) and rng.random() < self.mix.twins
         among = self._paired if twins else self.fake
         generators = sorted({source.clip.generator for source in among})
         generator = generators[int(rng.integers(len(generators)))]
@@ -251,7 +252,7 @@ class ClipPairs:
         twin = self.by_path.get(fake.clip.pair) if fake.clip.pair is not None else None
         real_crops = None if twin is None else _same_frames(twin, run, first, end)
         if real_crops is None:
-            real_crops = self._cut(self._draw(self.real, rng), rng, frames)
+            real_crops, fake_crops = level((self._cut(self._draw(self.real, rng), rng, frames), fake_crops))
         elif frames is None and fake.clip.spans is None and rng.random() < self.mix.spliced:
             start, stop = draw_span(rng, self.frames, self.menu.splice)
             outside = np.ones(len(fake_crops), np.bool_)
