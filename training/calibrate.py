@@ -18,7 +18,7 @@ from dmcl_sdk import Detector
 from dmcl_sdk.calibration import AbstentionRule, Platt
 from dmcl_sdk.network import SPEC_KEY, ModelSpec
 from training.data.manifest import read_manifest
-from training.grouping import independent_groups
+from training.grouping import independent_groups, shares_of_groups
 from training.scores import Scored, score_videos
 
 Floats = npt.NDArray[np.float64]
@@ -171,7 +171,8 @@ def calibrated(
 ) -> tuple[ModelSpec, Abstention]:
     """The specification with everything fitted to these videos, and what its thresholds promise.
 
-    Videos without a judged face are left out: they get no label.
+    Every group weighs the same, however many videos it has. Those without a judged face are left out: they get no
+    label.
 
     Args:
         spec: of the model.
@@ -187,11 +188,13 @@ def calibrated(
     judged = np.array([one.logit is not None for one in scored], bool)
     logits = np.array([one.logit for one in scored if one.logit is not None], np.float64)
     label = fake[judged]
-    face = fit_platt(logits, label, version=version)
+    members = [group for group, one in zip(groups or range(len(scored)), judged, strict=True) if one]
+    weights = np.zeros(len(scored))
+    weights[judged] = shares_of_groups(members, label)
+    face = fit_platt(logits, label, version=version, weights=weights[judged])
     frames, owners = _frame_logits(scored)
-    each = 1 / np.bincount(owners, minlength=len(scored))[owners]  # every video counts once
+    each = (weights / np.maximum(np.bincount(owners, minlength=len(scored)), 1))[owners]
     streams = [fit_platt(frames[:, n], fake[owners], version=version, weights=each) for n in range(3)]
-    members = None if groups is None else [group for group, one in zip(groups, judged, strict=True) if one]
     abstention = fit_abstention(face.probability(logits), label, members, false_alarms=false_alarms)
     changes = {
         "calibration": face,

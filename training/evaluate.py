@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
 
@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import track
 
 from dmcl_sdk import Detector
-from training.data.manifest import Split, read_manifest
+from training.data.manifest import Clip, Split, read_manifest
 from training.figures import COUNTED, Labelled, Report, cross_fitted, video_figures
 from training.robustness import chosen, perturb_and_score, robustness_figures
 from training.scores import Scored, Scorer
@@ -35,6 +35,7 @@ def evaluate(
     data: Path,
     *,
     split: Split = "val",
+    unseen: Sequence[str] = (),
     allow_missing: bool = False,
     out: Path | None = None,
     robustness: bool = False,
@@ -48,6 +49,7 @@ def evaluate(
         model: a model file.
         data: what `read_manifest` reads.
         split: which part of it.
+        unseen: generators that the model was trained without: only their fakes count, but those of every split.
         allow_missing: go on with the files that are there.
         out: a folder for report.json, report.md and the plots; scores and spliced videos are kept there, so that a
             second run is quick and one that was cut off goes on.
@@ -59,7 +61,12 @@ def evaluate(
     Raises:
         ValueError: the data cannot be read, or the split lacks a class.
     """
-    clips = chosen(read_manifest(data, split=split, allow_missing=allow_missing), limit, seed=seed)
+    clips = read_manifest(data, split=split, allow_missing=allow_missing)
+    if unseen:
+        clips = [clip for clip in clips if not clip.fake] + _fakes_of(
+            unseen, data, allow_missing=allow_missing
+        )
+    clips = chosen(clips, limit, seed=seed)
     for fake in (False, True):
         if not any(clip.fake == fake for clip in clips):
             raise ValueError(f"{data}: the split {split} has no {'fake' if fake else 'real'} videos")
@@ -70,7 +77,7 @@ def evaluate(
         labelled = Labelled.of(clips, scored, detector.spec)
         report: Report = {
             "model": describe(detector),
-            "data": {"name": data.name, "split": split, "seed": seed, "limit": limit},
+            "data": {"name": data.name, "split": split, "unseen": list(unseen), "seed": seed, "limit": limit},
             "counted": [*COUNTED, *SPANS_COUNTED],
         }
         report |= video_figures(labelled, detector.spec, seed=seed, resamples=resamples)
@@ -85,6 +92,16 @@ def evaluate(
     if out is not None:
         _write(report, labelled, out)
     return report
+
+
+def _fakes_of(generators: Sequence[str], data: Path, *, allow_missing: bool) -> list[Clip]:
+    fakes = [clip for clip in read_manifest(data, allow_missing=allow_missing) if clip.fake]
+    known = sorted({clip.generator for clip in fakes})
+    if unknown := sorted(set(generators) - set(known)):
+        raise ValueError(
+            f"{data}: there are no fakes of {', '.join(unknown)}; its generators: {', '.join(known)}"
+        )
+    return [clip for clip in fakes if clip.generator in generators]
 
 
 def describe(detector: Detector) -> dict[str, str]:
@@ -160,6 +177,12 @@ def command(
     ] = None,
     *,
     split: Annotated[str, typer.Option(help="Which split: train, val or test.")] = "val",
+    unseen: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A generator that the model was trained without: only such fakes count, of every split. Repeatable."
+        ),
+    ] = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Go on with the files of a data set that are there.")
     ] = False,
@@ -206,6 +229,7 @@ def command(
             model,
             data,
             split=cast("Split", split),
+            unseen=unseen or (),
             allow_missing=allow_missing,
             out=out,
             robustness=robustness,

@@ -19,7 +19,7 @@ from dmcl_sdk.calibration import Platt
 from dmcl_sdk.network import ModelSpec
 from training.calibrate import fit_abstention, fit_platt
 from training.data.manifest import Clip
-from training.grouping import independent_groups
+from training.grouping import independent_groups, shares_of_groups
 from training.metrics import (
     accuracy,
     auc,
@@ -127,6 +127,7 @@ def video_figures(data: Labelled, spec: ModelSpec, *, seed: int = 0, resamples: 
     """Every figure of whole videos, in the order in which a reader wants them."""
     interval = Bootstrap(data.groups, seed, resamples)
     fake, scores = data.fake, data.log_odds
+    weights = shares_of_groups(data.groups, fake)
     report: Report = {
         "videos": {
             "real": int((~fake).sum()),
@@ -136,6 +137,7 @@ def video_figures(data: Labelled, spec: ModelSpec, *, seed: int = 0, resamples: 
             "unreadable": data.unreadable,
         },
         "auc": interval(lambda rows: auc(fake[rows], scores[rows])),
+        "auc_by_person": interval(lambda rows: auc(fake[rows], scores[rows], weights[rows])),
         "auc_mean_over_generators": interval(lambda rows: _mean_over_generators(data, rows)),
         "auc_rgb": interval(lambda rows: auc(fake[rows], data.streams[rows, 0])),
         "auc_flow": interval(lambda rows: auc(fake[rows], data.streams[rows, 1])),
@@ -171,8 +173,9 @@ def cross_fitted(data: Labelled, seed: int) -> tuple[Floats, Floats] | None:
     probability, threshold = np.zeros(len(side)), np.zeros(len(side))
     for fit, test in ((side, ~side), (~side, side)):
         try:
-            platt = fit_platt(data.log_odds[fit], data.fake[fit], version="cross-fitted")
             members = [group for group, one in zip(data.groups, fit, strict=True) if one]
+            weights = shares_of_groups(members, data.fake[fit])
+            platt = fit_platt(data.log_odds[fit], data.fake[fit], version="cross-fitted", weights=weights)
             bound = fit_abstention(platt.probability(data.log_odds[fit]), data.fake[fit], members)
         except ValueError:
             return None

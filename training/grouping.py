@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
 
 from training.data.manifest import Clip
 
@@ -26,3 +30,9 @@ def independent_groups(clips: Sequence[Clip]) -> list[int]:
             if key is not None:
                 parent[root(row)] = root(first.setdefault(key, row))
     return [root(row) for row in range(len(clips))]
+
+
+def shares_of_groups(groups: Sequence[object], fake: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Weights under which every group counts as one video of its class, however many of hers there are; (N,)."""
+    members = Counter(zip(groups, fake.tolist(), strict=True))
+    return np.array([1 / members[of] for of in zip(groups, fake.tolist(), strict=True)], np.float64)

@@ -65,21 +65,26 @@ def fill_unjudged(scores: Sequence[float | None], *, as_score: float = 0.5) -> F
     return np.array([as_score if score is None else score for score in scores], np.float64)
 
 
-def roc_curve(labels: ArrayLike, scores: ArrayLike) -> Roc:
-    """Every operating point; the rates of a missing class are NaN."""
+def roc_curve(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> Roc:
+    """Every operating point; the rates of a missing class are NaN. Weights are above 0, one by default."""
     is_fake, values = _checked(labels, scores)
     order = np.argsort(-values, kind="stable")
+    weight = np.ones(len(order)) if weights is None else np.asarray(weights, np.float64)[order]
     values, is_fake = values[order], is_fake[order]
     last_of_tie = last_of_ties(values)
-    fakes, reals = is_fake.sum(), (~is_fake).sum()
-    true = np.concatenate(([0], np.cumsum(is_fake)[last_of_tie])) / (fakes or math.nan)
-    false = np.concatenate(([0], np.cumsum(~is_fake)[last_of_tie])) / (reals or math.nan)
-    return Roc(false, true, np.concatenate(([np.inf], values[last_of_tie])))
+    true, false = (np.cumsum(weight * of_class)[last_of_tie] for of_class in (is_fake, ~is_fake))
+    return Roc(_share(false), _share(true), np.concatenate(([np.inf], values[last_of_tie])))
 
 
-def auc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Area under the ROC: the share of (real, fake) pairs ranked right, ties half."""
-    roc = roc_curve(labels, scores)
+def _share(counted: FloatArray) -> FloatArray:
+    """Running totals as shares of the last, from 0; NaN of nothing."""
+    total = counted[-1] if counted.size else 0.0
+    return np.concatenate(([0.0], counted)) / (total or math.nan)
+
+
+def auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
+    """Area under the ROC: the share of (real, fake) pairs ranked right, ties half, each by its weights."""
+    roc = roc_curve(labels, scores, weights)
     area = float(np.trapezoid(roc.true_positive_rate, roc.false_positive_rate))
     return area if roc.has_both_classes else math.nan
 

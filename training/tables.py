@@ -11,6 +11,7 @@ from training.figures import Report
 _VIDEOS = {
     "auc": "AUC, all videos",
     "auc_judged_only": "AUC, videos with a judged face",
+    "auc_by_person": "AUC, every person weighing the same",
     "auc_mean_over_generators": "AUC, mean over generators",
     "auc_rgb": "AUC, RGB stream alone",
     "auc_flow": "AUC, flow stream alone",

@@ -126,6 +126,18 @@ def test_an_evaluation_writes_its_report_and_the_second_run_scores_nothing(
     assert as_markdown(evaluate.evaluate(MODEL, folder, out=out, resamples=10)) == as_markdown(first)
 
 
+def test_fakes_of_generators_that_were_left_out_count_from_every_split(folder: Path) -> None:
+    manifest = folder / "manifest.csv"
+    manifest.write_text(manifest.read_text() + "fake/b.mp4,train,fake,blurrer,,\n")
+    (folder / "fake/b.mp4").write_bytes(make_video(40, painter=darkened))
+    report = evaluate.evaluate(MODEL, folder, unseen=["blurrer"], resamples=10)
+
+    assert list(report["generators"]) == ["blurrer"]
+    assert report["videos"]["real"] == 2
+    with pytest.raises(ValueError, match="no fakes of swapper; its generators: blurrer, darkener"):
+        evaluate.evaluate(MODEL, folder, unseen=["swapper"])
+
+
 def test_a_split_without_fakes_is_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match="split train has no real"):
         evaluate.evaluate(MODEL, folder, split="train")

@@ -37,7 +37,7 @@ def test_every_figure_has_its_value_inside_its_interval() -> None:
     )
     found = [value for value in report.values() if isinstance(value, dict) and "low" in value]
 
-    assert len(found) == 7
+    assert len(found) == 8
     assert all(one["low"] <= one["value"] <= one["high"] for one in found)
     assert report["videos"] == {
         "real": 20,

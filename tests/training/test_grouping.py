@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from training.data.manifest import Clip
-from training.grouping import independent_groups
+from training.grouping import independent_groups, shares_of_groups
 
 
 def clip(name: str, **more: object) -> Clip:
@@ -41,3 +43,8 @@ def test_fakes_of_one_absent_source_are_together() -> None:
 def test_who_is_unknown_stands_alone() -> None:
     assert len(set(independent_groups([clip("a.mp4"), clip("b.mp4"), clip("c.mp4", fake=True)]))) == 3
     assert independent_groups([]) == []
+
+
+def test_a_person_counts_once_among_the_real_and_once_among_the_fake() -> None:
+    weights = shares_of_groups(["ann", "ann", "ann", "bob"], np.array([False, False, True, False]))
+    assert weights.tolist() == [0.5, 0.5, 1.0, 1.0]

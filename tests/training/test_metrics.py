@@ -49,6 +49,12 @@ class TestVideoLevel:
     def test_auc_is_that_of_scikit_learn(self, scored: Scored) -> None:
         assert auc(*scored) == pytest.approx(reference.roc_auc_score(*scored), abs=1e-12)
 
+    @given(some_scores(), st.integers(0, 2**32 - 1))
+    def test_a_weighted_auc_is_that_of_scikit_learn(self, scored: Scored, seed: int) -> None:
+        weights = np.random.default_rng(seed).uniform(0.1, 2, len(scored[0]))
+        expected = reference.roc_auc_score(*scored, sample_weight=weights)
+        assert auc(*scored, weights) == pytest.approx(expected, abs=1e-9)
+
     @given(some_scores())
     def test_the_roc_is_that_of_scikit_learn(self, scored: Scored) -> None:
         roc = roc_curve(*scored)
