@@ -21,7 +21,7 @@ def textured(seed: int, blur_px: float, *, contrast: float = 1.0) -> npt.NDArray
 @pytest.mark.parametrize("turned", [False, True])
 def test_the_sharper_clip_becomes_about_as_soft_as_the_other(soft_px: float, turned: bool) -> None:  # noqa: FBT001
     clips = textured(1, 0.7), textured(2, soft_px)
-    one, other = level(clips[::-1] if turned else clips)  # type: ignore[arg-type]
+    one, other = level(clips[::-1] if turned else clips)
     untouched, changed = (one, other) if turned else (other, one)
     assert np.array_equal(untouched, clips[1])
     assert sharpness(changed) <= sharpness(clips[1])

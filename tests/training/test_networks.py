@@ -288,7 +288,7 @@ def test_where_nothing_shows_an_anchored_logit_stays_with_the_reals() -> None:
 
 def test_an_anchored_real_is_drawn_from_both_sides_and_a_fake_pushed_up_without_end() -> None:
     logits = torch.tensor([-5.0, 1.0, -5.0, 1.0], requires_grad=True)
-    evidence(logits, torch.tensor([0.0, 0.0, 1.0, 1.0]), -2.0).backward()  # type: ignore[no-untyped-call]
+    evidence(logits, torch.tensor([0.0, 0.0, 1.0, 1.0]), -2.0).backward()
     assert logits.grad is not None
     assert logits.grad.sign().tolist() == [-1, 1, -1, -1]
 
