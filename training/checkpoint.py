@@ -20,7 +20,18 @@ from training.networks.two_stream import NetworkConfig, TwoStream
 
 # what may change between a run and its going on: where things lie and how fast they come, not what is computed
 _MAY_DIFFER = frozenset(
-    {"data", "photographs", "guard", "start", "cache", "out", "workers", "device", "checkpoint_every"}
+    {
+        "data",
+        "photographs",
+        "guard",
+        "start",
+        "flow_start",
+        "cache",
+        "out",
+        "workers",
+        "device",
+        "checkpoint_every",
+    }
 )
 
 

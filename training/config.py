@@ -17,7 +17,7 @@ from training.losses import LossWeights
 from training.networks.two_stream import NetworkConfig
 
 _UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}
-_PATHS = ("data", "photographs", "start", "cache", "out")
+_PATHS = ("data", "photographs", "start", "flow_start", "cache", "out")
 
 
 class Table(BaseModel):
@@ -136,6 +136,7 @@ class TrainConfig(RunConfig):
         without: generators whose fakes are left out, to learn how well a network does on what it has not seen.
         pretrained: start the RGB backbone from its ImageNet weights, where it has any.
         start: weights of an earlier run to start from instead.
+        flow_start: weights whose flow stream is taken over, whatever RGB stream they are of.
         network: `size = "small"` or `"base"`, and any field of `NetworkConfig` over it.
         pictures: the first stage.
         clips: the second.
@@ -147,6 +148,7 @@ class TrainConfig(RunConfig):
     without: tuple[str, ...] = ()
     pretrained: bool = True
     start: Path | None = None
+    flow_start: Path | None = None
     network: NetworkConfig = NetworkConfig()
     pictures: Pictures = Pictures()
     clips: Clips = Clips()

@@ -56,6 +56,16 @@ def _started(config: TrainConfig) -> TwoStream:
     Raises:
         ValueError: the weights to start from are of another network.
     """
+    network = _begun(config)
+    if config.flow_start is not None:
+        try:
+            network.take_flow(load_network(config.flow_start))
+        except RuntimeError as error:
+            raise ValueError(f"flow_start: {config.flow_start} holds another flow stream") from error
+    return network
+
+
+def _begun(config: TrainConfig) -> TwoStream:
     if config.start is not None:
         network = load_network(config.start)
         if network.config != config.network:

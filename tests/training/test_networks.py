@@ -304,3 +304,17 @@ def test_with_an_anchor_every_part_of_the_loss_still_teaches() -> None:
     loss, parts = dmcl_loss(curves, extra, labels, fake, masks, spans=TINY.spans, weights=weights)
     assert {"video", "frames", "windows", "streams"} <= set(parts)
     assert torch.isfinite(loss)
+
+
+def test_a_flow_stream_is_taken_over_from_a_network_with_another_rgb_stream() -> None:
+    torch.manual_seed(0)
+    one, other = TwoStream(TINY), TwoStream(replace(TINY, rgb_widths=(4, 4, 4, 4)))
+    one.take_flow(other)
+    motion = clip()[1]
+    values = motion.flatten(0, 1).float()
+    for mine, theirs in zip(
+        one.flow(one.flow_stem(values, 16), 16), other.flow(other.flow_stem(values, 16), 16), strict=True
+    ):
+        assert torch.equal(mine, theirs)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        one.take_flow(TwoStream(replace(TINY, flow_widths=(4, 4, 4))))

@@ -220,6 +220,15 @@ class TwoStream(nn.Module):
             blocks.requires_grad_(scale >= scales)
         self.rgb.train(self.training)
 
+    def take_flow(self, other: TwoStream) -> None:
+        """Take over the flow stream and its heads from a network whose RGB stream may be another.
+
+        Raises:
+            RuntimeError: its flow stream has another shape.
+        """
+        for name in ("flow_stem", "flow", "flow_head", "flow_places"):
+            getattr(self, name).load_state_dict(getattr(other, name).state_dict())
+
     def load_imagenet(self) -> None:
         """Start the RGB backbone from its ImageNet weights; nothing to do for a plain one."""
         if isinstance(self.rgb, LitePictures):
