@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from kafka import TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as broken
 
 from connectors.errors import SettingsError
@@ -16,8 +16,8 @@ from connectors.kafka_writer import KafkaWriter, translated
 from connectors.sources.kafka import MARK, KafkaSettings, open_consumer
 
 _POLL_MS = 1000
-_QUIET_POLLS = 5
-"""After so many without a record, what is left is not to be had: a compacted end, an aborted transaction."""
+_QUIET_POLLS = 10
+"""After so many without a record, what is left is not to be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +73,13 @@ def dead_records(settings: KafkaSettings) -> Iterator[DeadRecord]:
             ends = consumer.end_offsets(partitions)
             consumer.assign(partitions)
             consumer.seek_to_beginning(*partitions)
-            quiet = 0
-            while quiet < _QUIET_POLLS and any(consumer.position(one) < ends[one] for one in partitions):
+            quiet, now = 0, datetime.now(UTC)
+            # the end may be one that no record has (compacted, aborted), and some servers give it too low
+            while quiet < (_QUIET_POLLS if _is_behind(consumer, ends) else 1):
                 batches = consumer.poll(timeout_ms=_POLL_MS)
                 quiet = 0 if batches else quiet + 1
-                for one, records in batches.items():
-                    yield from (_read(record, settings) for record in records if record.offset < ends[one])
+                read = (_read(record, settings) for records in batches.values() for record in records)
+                yield from (record for record in read if record.died_at <= now)
     except broken.KafkaError as error:
         raise translated(error, f"kafka:{topic}") from error
 
@@ -116,6 +117,10 @@ def replay(
             headers = [*record.headers, again]
             writer.write(to or record.topic, key=record.key, value=record.value, headers=headers)
             on_sent()
+
+
+def _is_behind(consumer: KafkaConsumer, ends: Mapping[TopicPartition, int]) -> bool:
+    return any(consumer.position(one) < end for one, end in ends.items())
 
 
 def _read(record: Any, settings: KafkaSettings) -> DeadRecord:  # noqa: ANN401 - published without types

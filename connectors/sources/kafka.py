@@ -112,10 +112,12 @@ class KafkaSource:
     def bury(self, message: Message, why: DeadLetter) -> None:
         """Write the record as it came to the dead-letter topic, with headers that say why and from where."""
         record = message.receipt
-        topic = self._settings.dead_letters
         headers = [*record.headers, *_marks(record, why)]
+        value = (
+            b"" if record.key is None and record.value is None else record.value
+        )  # none of both cannot be written
         try:
-            self._writer.write(topic, key=record.key, value=record.value, headers=headers)
+            self._writer.write(self._settings.dead_letters, key=record.key, value=value, headers=headers)
         except PoisonError:
             self._bury_alone(record)
 

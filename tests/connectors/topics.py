@@ -77,11 +77,15 @@ class Topics:
         return {"uri": path.as_uri()}
 
     def send(self, *values: object, headers: list[tuple[str, bytes]] | None = None) -> None:
-        with closing(KafkaProducer(bootstrap_servers=self.broker)) as producer:
+        with closing(KafkaProducer(bootstrap_servers=self.broker, max_request_size=1 << 21)) as producer:
             for number, value in enumerate(values):
                 body = value if isinstance(value, bytes) or value is None else json.dumps(value).encode()
                 producer.send(
-                    self.requests, value=body, partition=number % self.partitions, headers=headers or []
+                    self.requests,
+                    key=b"tombstone" if body is None else None,
+                    value=body,
+                    partition=number % self.partitions,
+                    headers=headers or [],
                 ).get(30)
 
     def records(self, topic: str, *, quiet: int = 3) -> list[Any]:
