@@ -48,7 +48,7 @@ class Clips(Table):
     """The second stage: the whole network learns from clips.
 
     Attributes:
-        steps: optimisation steps.
+        steps: optimisation steps; 0 leaves the stage out.
         pairs: real and fake clips a step, over all processes.
         frames: frames a clip, a multiple of 8.
         rate: peak learning rate; warmed up over the first 3 %, then falling by cosine to zero.
@@ -57,7 +57,7 @@ class Clips(Table):
         hold_statistics: whether its norms keep their running statistics: frames of a few clips are much alike.
     """
 
-    steps: int = Field(default=2000, ge=1)
+    steps: int = Field(default=2000, ge=0)
     pairs: int = Field(default=4, ge=1)
     frames: int = Field(default=24, ge=16, multiple_of=8)
     rate: float = Field(default=6e-4, gt=0)
@@ -165,6 +165,8 @@ class TrainConfig(RunConfig):
 
     @model_validator(mode="after")
     def _held_is_there(self) -> TrainConfig:
+        if not self.pictures.steps + self.clips.steps:
+            raise ValueError("a run needs steps: pictures.steps or clips.steps")
         held = self.pictures.held or self.clips.held or self.clips.hold_statistics
         if held and self.network.backbone == "plain":
             raise ValueError("only the lite0 backbone can be held: the plain one starts from nothing")

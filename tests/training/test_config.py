@@ -18,7 +18,15 @@ def written(folder: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
 def test_the_configurations_that_ship_are_valid(path: Path) -> None:
-    assert read_config(path, []).clips.steps > 0
+    config = read_config(path, [])
+    assert config.pictures.steps + config.clips.steps > 0
+
+
+def test_a_run_may_be_of_pictures_alone_but_not_of_nothing(tmp_path: Path) -> None:
+    path = written(tmp_path, "[clips]\nsteps = 0")
+    assert read_config(path, []).clips.steps == 0
+    with pytest.raises(ValueError, match=r"pictures.steps or clips.steps"):
+        read_config(path, ["pictures.steps=0"])
 
 
 @pytest.mark.parametrize(
