@@ -43,3 +43,6 @@ def configure(level: str = "info") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(_LEVELS[level], logging.WARNING))
+    logging.getLogger("kafka.net.selector").setLevel(
+        logging.ERROR
+    )  # else it tells of every tenth of a second

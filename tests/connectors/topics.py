@@ -78,15 +78,19 @@ class Topics:
 
     def send(self, *values: object, headers: list[tuple[str, bytes]] | None = None) -> None:
         with closing(KafkaProducer(bootstrap_servers=self.broker, max_request_size=1 << 21)) as producer:
+            sent = []
             for number, value in enumerate(values):
                 body = value if isinstance(value, bytes) or value is None else json.dumps(value).encode()
-                producer.send(
+                one = producer.send(
                     self.requests,
                     key=b"tombstone" if body is None else None,
                     value=body,
                     partition=number % self.partitions,
                     headers=headers or [],
-                ).get(30)
+                )
+                sent.append(one)
+            for one in sent:
+                one.get(60)
 
     def records(self, topic: str, *, quiet: int = 3) -> list[Any]:
         found: list[Any] = []
