@@ -19,7 +19,7 @@ from dmcl_sdk.calibration import AbstentionRule, Platt
 from dmcl_sdk.network import SPEC_KEY, ModelSpec
 from training.data.manifest import read_manifest
 from training.grouping import independent_groups, shares_of_groups
-from training.scores import Scored, score_videos
+from training.scores import Scored, Scorer
 
 Floats = npt.NDArray[np.float64]
 FALSE_ALARMS = 0.05
@@ -240,6 +240,10 @@ def command(
     false_alarms: Annotated[
         float, typer.Option(min=0.001, max=0.5, help="Share of real videos that may be called manipulated.")
     ] = FALSE_ALARMS,
+    scores: Annotated[
+        Path | None,
+        typer.Option(help="A folder where scores are kept, such as `scores` in one of dmcl evaluate."),
+    ] = None,
 ) -> None:
     """Fit probabilities and thresholds to validation videos, and store them in the model file.
 
@@ -252,8 +256,8 @@ def command(
     except (ValueError, FileNotFoundError) as error:
         raise typer.BadParameter(str(error), param_hint="DATA") from error
     with Detector(model) as detector:
-        found = score_videos(detector, (clip.path for clip in clips))
-        scored = list(track(found, "scoring", total=len(clips), console=Console(stderr=True)))
+        scorer = Scorer(detector, scores)
+        scored = [scorer.score(clip.path) for clip in track(clips, "scoring", console=Console(stderr=True))]
         try:
             spec, promise = calibrated(
                 detector.spec,

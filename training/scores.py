@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,6 @@ def score_video(detector: Detector, video: Path) -> Scored:
     return _ranked(detector, curves)
 
 
-def score_videos(detector: Detector, videos: Iterable[Path]) -> Iterator[Scored]:
-    """`score_video` of several, in order."""
-    return (score_video(detector, video) for video in videos)
-
-
 def face_logit(curve: FaceCurve, detector: Detector) -> float:
     """A face's logit, pooled as in a verdict."""
     known = ~np.isnan(curve.logits[:, 0])
@@ -70,8 +65,9 @@ def face_logit(curve: FaceCurve, detector: Detector) -> float:
 class Scorer:
     """Scores videos with one model, and remembers what it has scored.
 
-    A score is found again by the model file's digest and by path, size and time of change of the video; a changed model
-    or video is scored anew. One file a video, written at once, so that a run that was cut off goes on where it was.
+    A score is found again by the model's weights and by path, size and time of change of the video; a changed model or
+    video is scored anew, a changed calibration needs no new scores: they are raw logits. One file a video, written at
+    once, so that a run that was cut off goes on where it was.
 
     Args:
         detector: with the model.
@@ -80,6 +76,10 @@ class Scorer:
 
     def __init__(self, detector: Detector, folder: Path | None = None) -> None:
         self.detector = detector
+        spec = detector.spec
+        # an 8-bit file depends on what it was quantized with, too
+        exact = f"{spec.weights_sha256} {spec.preprocessing} {detector.providers[0]}"
+        self._model = exact if spec.precision == "fp32" else detector.model.sha256
         self._folder = folder
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -111,10 +111,8 @@ class Scorer:
     def _file(self, recipe: str, video: Path) -> Path | None:
         if self._folder is None:
             return None
-        model = self.detector.model.sha256
-        return (
-            self._folder / f"{hashlib.sha256(f'{model} {recipe} {file_key(video)}'.encode()).hexdigest()}.npz"
-        )
+        key = f"{self._model} {recipe} {file_key(video)}"
+        return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()}.npz"
 
     def _remembered(self, file: Path | None, scored: Callable[[], Scored]) -> Scored:
         if file is None:

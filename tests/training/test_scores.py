@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dmcl_sdk import Detector
+from dmcl_sdk.network import default_model
 from tests.made import make_video
 from tests.training.made_scores import face_of
+from training.calibrate import store
 from training.scores import Scored, Scorer, _read, _write, face_logit
 
 
@@ -49,6 +53,20 @@ def test_what_is_remembered_is_not_scored_again(detector: Detector, faceless: Pa
     _write(file, Scored(0.0, (face_of(np.full(20, 5.0)),)))
 
     assert scorer.score(faceless).logit == pytest.approx(5.0)
+
+
+def test_a_new_calibration_needs_no_new_scores(detector: Detector, faceless: Path, tmp_path: Path) -> None:
+    Scorer(detector, tmp_path / "scores").score(faceless)
+    (file,) = (tmp_path / "scores").iterdir()
+    _write(file, Scored(0.0, (face_of(np.full(20, 5.0)),)))
+    model = tmp_path / "recalibrated.onnx"
+    shutil.copy(default_model(), model)
+    steeper = replace(detector.spec.calibration, slope=9.0)
+    store(model, detector.spec.model_copy(update={"calibration": steeper}))
+    again = Detector(model, providers=["cpu"])
+
+    assert again.spec.calibration.slope == 9.0
+    assert Scorer(again, tmp_path / "scores").score(faceless).logit == pytest.approx(5.0)
 
 
 def test_a_video_that_changed_is_scored_anew(detector: Detector, faceless: Path, tmp_path: Path) -> None:
