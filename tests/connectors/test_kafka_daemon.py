@@ -221,7 +221,7 @@ def test_partitions_that_move_in_the_middle_of_a_video_lose_and_double_nothing(
     topics: Topics, tmp_path: Path
 ) -> None:
     requests = [topics.upload(f"{number}.mp4") for number in range(24)]
-    settings = topics.settings(scoring={"options": {"delay_s": 0.5}}, kafka={"handover_s": 10})
+    settings = topics.settings(scoring={"options": {"delay_s": 1}}, kafka={"handover_s": 10})
     with daemon(tmp_path, "kafka run", settings) as process:
         process.wait_for(lambda: process.events("assigned"), "both partitions")
         topics.send(*requests)

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from connectors import tracing
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def spans() -> InMemorySpanExporter:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    return exporter
+
+
+def test_a_span_hangs_in_the_trace_that_the_request_came_with(spans: InMemorySpanExporter) -> None:
+    with tracing.span("dmcl.scan", TRACE, {"dmcl.request": "s3://b/k"}), tracing.span("dmcl.score"):
+        pass
+    score, scan = spans.get_finished_spans()
+    assert scan.parent is not None
+    assert score.parent is not None
+    assert scan.context is not None
+    assert f"{scan.parent.span_id:016x}" == "00f067aa0ba902b7"
+    assert f"{scan.context.trace_id:032x}" == "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert score.parent.span_id == scan.context.span_id
+    assert dict(scan.attributes or {}) == {"dmcl.request": "s3://b/k"}
+
+
+def run(code: str) -> str:
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return ended.stderr
+
+
+def test_without_opentelemetry_a_span_is_nothing() -> None:
+    run(
+        "import sys; sys.modules['opentelemetry'] = None\n"
+        "from connectors import tracing\n"
+        "with tracing.span('dmcl.scan', None): pass\n"
+    )
+
+
+def test_a_line_of_the_log_is_one_json_object_with_what_was_bound() -> None:
+    said = run(
+        "import logging, structlog\n"
+        "from connectors import logs\n"
+        "logs.configure()\n"
+        "structlog.contextvars.bind_contextvars(request='s3://b/naïve')\n"
+        "structlog.get_logger().info('delivered', event_id='1')\n"
+        "structlog.get_logger().debug('left out')\n"
+        "logging.getLogger('kafka').warning('of a library\\nin two lines')\n"
+    )
+    own, library = (json.loads(line) for line in said.splitlines())
+    assert (own["event"], own["request"], own["event_id"]) == ("delivered", "s3://b/naïve", "1")
+    assert own["level"] == "info"
+    assert own["timestamp"].endswith("Z")
+    assert library["event"] == "of a library\nin two lines"
+    assert library["logger"] == "kafka"
+
+
+def test_a_library_that_repeats_itself_is_heard_once_in_a_while() -> None:
+    said = run(
+        "import logging\n"
+        "from connectors import logs\n"
+        "logs.configure()\n"
+        "for _ in range(100): logging.getLogger('kafka.net').error('Connection refused')\n"
+        "logging.getLogger('kafka.cluster').error('another part')\n"
+    )
+    assert [json.loads(line)["event"] for line in said.splitlines()] == ["Connection refused", "another part"]
