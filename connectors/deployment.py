@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from threading import Event
+from threading import Event, Thread
 from types import FrameType
 from typing import NoReturn
 
@@ -18,7 +18,7 @@ import structlog
 from connectors import logs, tracing
 from connectors.daemon import Daemon
 from connectors.dead_letters import DeadLetterLimit
-from connectors.errors import SettingsError, StoppedError
+from connectors.errors import ConnectorError, SettingsError, StoppedError
 from connectors.ledger import Ledger, open_ledger
 from connectors.media import MediaStore
 from connectors.metrics import Metrics
@@ -132,8 +132,9 @@ def _ran(settings: Settings, open_source: Callable[[], Source], stopping: Event)
         tracing.export()
     with opened(settings, stopping) as parts, serving(settings.service, health, parts.metrics) as port:
         log = structlog.get_logger()
-        waiting = parts.worker.deliver_waiting(datetime.now(UTC) - _abandoned_after(settings))
-        parts.metrics.outbox.set(waiting)
+        before = datetime.now(UTC) - _abandoned_after(settings)
+        # beside the loop: a sink that is away must not keep the daemon from being alive
+        Thread(target=_deliver_waiting, args=[parts, before], name="outbox", daemon=True).start()
         with closing(open_source()) as source:
             in_flight = settings.work.in_flight or 2 * settings.scoring.processes
             log.info("started", source=source.name, sink=parts.sink.name, in_flight=in_flight, port=port)
@@ -152,6 +153,19 @@ def _ran(settings: Settings, open_source: Callable[[], Source], stopping: Event)
                 abandon=parts.pool.close,
             )
             return daemon.run()
+
+
+def _deliver_waiting(parts: Parts, before: datetime) -> None:
+    log = structlog.get_logger()
+    try:
+        count = parts.worker.deliver_waiting(before)
+        parts.metrics.outbox.inc(count)
+    except StoppedError:
+        pass  # the next start goes on
+    except ConnectorError as error:
+        log.warning("outbox", error=str(error))  # whoever delivers next will say so louder
+    else:
+        log.info("outbox", delivered=count)
 
 
 def _abandoned_after(settings: Settings) -> timedelta:

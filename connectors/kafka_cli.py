@@ -42,8 +42,8 @@ def run(config: ConfigFile = None) -> None:
 
     Exit status: 0 asked to end (SIGTERM, Ctrl-C); 2 the deployment is wrong, or too many dead letters; 70 a bug.
     """
-    from connectors import deployment  # noqa: PLC0415 - heavy
-    from connectors.sources.kafka import KafkaSource  # noqa: PLC0415 - heavy
+    from connectors import deployment
+    from connectors.sources.kafka import KafkaSource
 
     settings = read(config)
     kafka = needed(settings.kafka, "kafka")
@@ -82,8 +82,8 @@ def replay(
 
     Exit status: 0 all were sent; 2 the settings are wrong, or a server does not answer.
     """
-    from connectors.replay import Filter, dead_records  # noqa: PLC0415 - heavy
-    from connectors.replay import replay as send  # noqa: PLC0415 - heavy
+    from connectors.replay import Filter, dead_records
+    from connectors.replay import replay as send
 
     kafka = needed(read(config).kafka, "kafka")
     wanted = Filter(tuple(reason or ()), _aware(since), _aware(until))

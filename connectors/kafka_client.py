@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
+from kafka import errors as broken
+from kafka.net.compat import KafkaNetClient
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 
@@ -40,3 +44,20 @@ class KafkaConnection(BaseModel):
             "api_version": self.api_version,
         }
         return {name: value for name, value in given.items() if value is not None}
+
+
+@contextmanager
+def opening() -> Iterator[dict[str, Any]]:
+    """A block that makes a consumer or a producer: with these options nothing is left running when that fails."""
+    clients: list[KafkaNetClient] = []
+
+    def client(**options: Any) -> KafkaNetClient:  # noqa: ANN401 - the library's own
+        clients.append(KafkaNetClient(**options))
+        return clients[0]
+
+    try:
+        yield {"kafka_client": client}
+    except broken.KafkaError:
+        for one in clients:
+            one.close()
+        raise

@@ -11,7 +11,7 @@ from kafka import KafkaProducer
 from kafka import errors as broken
 
 from connectors.errors import ConnectorError, PoisonError, SettingsError, TransientError
-from connectors.kafka_client import KafkaConnection
+from connectors.kafka_client import KafkaConnection, opening
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -72,6 +72,13 @@ class KafkaWriter:
                 self._forget(producer)
             raise translated(error, self._name) from error
 
+    def check(self, topic: str) -> None:
+        """Whether servers answer, and have the topic; raises as `write`."""
+        try:
+            self._connected().partitions_for(topic)
+        except broken.KafkaError as error:
+            raise translated(error, self._name) from error
+
     def close(self) -> None:
         """Wait for what is under way, and end all connections."""
         with self._lock:
@@ -88,7 +95,8 @@ class KafkaWriter:
             if self._closed:
                 raise RuntimeError("the sink is closed")
             if self._producer is None:
-                self._producer = KafkaProducer(**self._options())
+                with opening() as options:
+                    self._producer = KafkaProducer(**self._options(), **options)
             return self._producer
 
     def _options(self) -> dict[str, Any]:

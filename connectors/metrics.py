@@ -26,7 +26,9 @@ class Metrics:
         self.waits = Counter("waits", "Waits for something that does not work now", ["what"], **own)
         self.in_flight = Gauge("in_flight", "Messages that were taken and are not settled", **own)
         self.lag = Gauge("consumer_lag", "Messages not yet settled", ["partition"], **own)
-        self.outbox = Gauge("outbox_waiting", "Events that were not delivered when the daemon started", **own)
+        self.outbox = Counter(
+            "outbox", "Events that an earlier run had kept and not delivered, delivered now", **own
+        )
         self.replaced = Gauge("processes_replaced", "Scoring processes that were replaced", **own)
         self.seconds = Histogram("stage_seconds", "What each stage takes", ["stage"], buckets=_SECONDS, **own)
 

@@ -279,6 +279,7 @@ def _serve(pipe: Connection, setup: _Setup) -> None:
     # A Ctrl-C or a stopped service is for the daemon, which lets us finish.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.dup2(2, 1)  # standard output may be where verdicts go: no library is to write there
     try:
         if setup.memory_limit is not None:
             resource.setrlimit(resource.RLIMIT_DATA, (setup.memory_limit, setup.memory_limit))

@@ -39,8 +39,8 @@ def run(config: ConfigFile = None) -> None:
 
     Exit status: 0 asked to end (SIGTERM, Ctrl-C); 2 the deployment is wrong, or too many dead letters; 70 a bug.
     """
-    from connectors import deployment  # noqa: PLC0415 - heavy
-    from connectors.sources.sqs import SqsSource  # noqa: PLC0415 - heavy
+    from connectors import deployment
+    from connectors.sources.sqs import SqsSource
 
     settings = read(config)
     s3 = needed(settings.s3, "s3")

@@ -37,8 +37,8 @@ def run(
 
     Exit statuses are those of `dmcl kafka run`.
     """
-    from connectors import deployment  # noqa: PLC0415 - heavy
-    from connectors.sources import open_source  # noqa: PLC0415 - heavy
+    from connectors import deployment
+    from connectors.sources import open_source
 
     settings = read(config)
     if name not in settings.sources:

@@ -136,13 +136,15 @@ class Worker:
 
     def deliver_waiting(self, before: datetime) -> int:
         """Deliver what was kept before a moment and never confirmed, because we or the sink went away; how many."""
-        waiting = self._patiently("ledger", lambda: self._ledger.waiting(before))
-        for event in waiting:
-            try:
-                self.deliver(event)
-            except PoisonError as error:
-                self._log.error("refused", event_id=event.id, reason=error.reason, error=str(error))
-        return len(waiting)
+        count = 0
+        while waiting := self._patiently("ledger", lambda: self._ledger.waiting(before)):
+            for event in waiting:
+                count += 1
+                try:
+                    self.deliver(event)
+                except PoisonError as error:
+                    self._log.error("refused", event_id=event.id, reason=error.reason, error=str(error))
+        return count
 
     def _known(self, request: ScanRequest, message: str) -> Delivery | None:
         content = self._patiently("ledger", lambda: self._ledger.content_of(self._asked(message)))

@@ -50,6 +50,10 @@ class KafkaSink:
         headers, value = self._record(delivery)
         self._writer.write(self._settings.topic, key=delivery.subject.encode(), value=value, headers=headers)
 
+    def check(self) -> None:
+        """Whether servers answer, and have the topic; raises as `deliver`."""
+        self._writer.check(self._settings.topic)
+
     def close(self) -> None:
         """Wait for what is under way, and end all connections."""
         self._writer.close()

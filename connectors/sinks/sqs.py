@@ -79,6 +79,13 @@ class SqsSink:
         except aws.AwsError as error:
             raise self._translated(error) from error
 
+    def check(self) -> None:
+        """Whether the queue is there, and may be looked at; raises as `deliver`."""
+        try:
+            self._client.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=["QueueArn"])
+        except aws.AwsError as error:
+            raise self._translated(error) from error
+
     def close(self) -> None:
         """End all connections."""
         self._closed.set()

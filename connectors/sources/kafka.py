@@ -20,11 +20,10 @@ from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka import errors as broken
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.net.compat import KafkaNetClient
 from pydantic import Field
 
 from connectors.errors import PoisonError, SettingsError
-from connectors.kafka_client import KafkaConnection
+from connectors.kafka_client import KafkaConnection, opening
 from connectors.kafka_writer import KafkaWriter, translated
 from connectors.sources.offsets import Offsets
 from connectors.sources.source import DeadLetter, Message
@@ -287,20 +286,14 @@ class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc] # publish
 
 
 def open_consumer(settings: KafkaSettings, *, group: str | None) -> KafkaConsumer:
-    """A consumer that leaves nothing running when it does not come to be."""
-    clients: list[KafkaNetClient] = []
-
-    def client(**options: Any) -> KafkaNetClient:  # noqa: ANN401 - the library's own
-        clients.append(KafkaNetClient(**options))
-        return clients[0]
-
+    """A consumer that subscribes to nothing yet; without a group it commits nothing either."""
     timeout_ms = int(settings.timeout_s * 1000)
     member = {} if group is None else {"group_id": group, "group_instance_id": settings.group_instance_id}
-    try:
+    with opening() as options:
         return KafkaConsumer(
             **settings.options(),
+            **options,
             **{name: value for name, value in member.items() if value is not None},
-            kafka_client=client,
             enable_auto_commit=False,
             auto_offset_reset=settings.start,
             session_timeout_ms=int(settings.session_timeout_s * 1000),
@@ -312,10 +305,6 @@ def open_consumer(settings: KafkaSettings, *, group: str | None) -> KafkaConsume
             partition_assignment_strategy=[CooperativeStickyAssignor],
             metrics_enabled=False,
         )
-    except broken.KafkaError:
-        for one in clients:
-            one.close()
-        raise
 
 
 def _marks(record: Any, why: DeadLetter) -> list[tuple[str, bytes]]:  # noqa: ANN401 - published without types

@@ -46,6 +46,15 @@ def test_a_verdict_comes_back_whole(pool: ScoringPool, video: Path) -> None:
     assert verdict.model.name == "scripted"
 
 
+def test_the_default_is_the_detector_that_ships(video: Path) -> None:
+    with ScoringPool(ScoringSettings(options={"providers": ["cpu"], "max_seconds": 1.0})) as pool:
+        verdict = pool.score(video)
+    assert verdict.model is not None
+    assert verdict.runtime is not None
+    assert verdict.model.name != "scripted"
+    assert pool.fingerprint
+
+
 def test_what_is_no_video_raises_what_the_detector_raised(pool: ScoringPool, tmp_path: Path) -> None:
     with pytest.raises(VideoError) as caught:
         pool.score(script(tmp_path, "plain text"))

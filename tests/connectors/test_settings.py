@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import threading
+import time
 import tomllib
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,21 @@ from connectors.errors import SettingsError
 from connectors.settings import Settings, read_settings
 from tests.connectors.scripted import __name__ as scripted
 from tests.connectors.servers import free_port
+
+# kafka-python leaves the socket of a connection that failed to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def _sockets_are_collected() -> Iterator[None]:
+    yield
+    until = time.monotonic() + 10
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        while any("kafka" in thread.name for thread in threading.enumerate()) and time.monotonic() < until:
+            time.sleep(0.05)
+        gc.collect()
+
 
 EXAMPLE = """
 policy = "policy.toml"
@@ -165,6 +184,10 @@ def test_the_command_says_what_cannot_be_reached(tmp_path: Path) -> None:
         DMCL_KAFKA__TIMEOUT_S="1",
         DMCL_SINKS__OUT__TYPE="stdout",
         DMCL_SINKS__BAD__TYPE="pigeon",
+        DMCL_SINKS__AWAY__TYPE="kafka",
+        DMCL_SINKS__AWAY__BOOTSTRAP_SERVERS=f'["127.0.0.1:{port}"]',
+        DMCL_SINKS__AWAY__TOPIC="verdicts",
+        DMCL_SINKS__AWAY__TIMEOUT_S="1",
         DMCL_LEDGER__PATH=str(tmp_path / "ledger.db"),
         DMCL_SCORING__DETECTOR=f"{scripted}:broken",
     )
@@ -172,6 +195,7 @@ def test_the_command_says_what_cannot_be_reached(tmp_path: Path) -> None:
     assert "ok      ledger" in said
     assert "ok      sinks.out" in said
     assert "FAILED  sinks.bad: no sink of type 'pigeon'" in said
+    assert "FAILED  sinks.away: kafka:verdicts" in said
     assert "FAILED  scoring: the detector" in said
     assert "FAILED  kafka: kafka:uploads" in said
 
