@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import subprocess
 import sys
 import threading
@@ -8,6 +9,7 @@ import time
 import tomllib
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from typer.testing import CliRunner
 from connectors import config_cli
 from connectors.errors import SettingsError
 from connectors.settings import Settings, read_settings
+from connectors.sinks import open_sink
 from tests.connectors.scripted import __name__ as scripted
 from tests.connectors.servers import free_port
 
@@ -107,6 +110,14 @@ def test_the_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
     read(tmp=tmp_path)
     settings = read_settings(None, {"DMCL_CONFIG": str(tmp_path / "dmcl.toml")})
     assert settings.policy == "policy.toml"
+
+
+def test_the_example_of_the_documentation_is_right(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "connectors.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```toml\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    settings = read(example, tmp_path)
+    with closing(open_sink(settings.sinks["moderation"])) as sink:
+        assert sink.name == "webhook:moderation.example"
 
 
 def test_what_kubernetes_sets_for_a_service_of_our_name_is_not_ours() -> None:
