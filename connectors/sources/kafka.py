@@ -22,7 +22,7 @@ from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from pydantic import Field
 
-from connectors.errors import PoisonError, SettingsError
+from connectors.errors import PoisonError, SettingsError, TransientError
 from connectors.kafka_client import KafkaConnection, opening
 from connectors.kafka_writer import KafkaWriter, translated
 from connectors.sources.offsets import Offsets
@@ -77,6 +77,7 @@ class KafkaSource:
         self._full = False
         self._closed = False
         self._committed_at_s = 0.0
+        self._in_touch_s = time.monotonic()
         self._consumer: KafkaConsumer | None = None
         self._log = structlog.get_logger()
         self._writer = KafkaWriter(
@@ -96,6 +97,8 @@ class KafkaSource:
             if time.monotonic() - self._committed_at_s >= _COMMIT_EVERY_S:
                 self._commit(consumer)
             batches = consumer.poll(timeout_ms=_POLL_MS if room else 0, max_records=max(1, room))
+            if not batches:
+                self._keep_in_touch(consumer)
             return [self._taken(record) for records in batches.values() for record in records]
         except broken.KafkaError as error:
             raise translated(error, self.name) from error
@@ -164,8 +167,17 @@ class KafkaSource:
     def _connected(self) -> KafkaConsumer:
         if self._consumer is None:
             self._consumer = open_consumer(self._settings, group=self._settings.group_id)
+            self._in_touch_s = time.monotonic()
             self._consumer.subscribe(list(self._settings.topics), listener=_Listener(self, self._consumer))
         return self._consumer
+
+    def _keep_in_touch(self, consumer: KafkaConsumer) -> None:
+        """The library goes on looking for its servers and says nothing to whoever polls."""
+        now_s = time.monotonic()
+        if not consumer._coordinator.coordinator_unknown():  # noqa: SLF001 - the only one who knows
+            self._in_touch_s = now_s
+        elif now_s - self._in_touch_s > self._settings.timeout_s:
+            raise TransientError(f"{self.name}: no server has answered for {now_s - self._in_touch_s:.0f} s")
 
     def _pause(self, consumer: KafkaConsumer, *, full: bool) -> None:
         self._full = full

@@ -94,6 +94,7 @@ def test_asked_to_end_it_finishes_the_video_that_is_under_way(topics: Topics, tm
     assert_all_is_done(topics, requests)
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_to_finish_is_handed_back_and_done_by_the_next(
     topics: Topics, tmp_path: Path
 ) -> None:
@@ -238,6 +239,7 @@ def test_partitions_that_move_in_the_middle_of_a_video_lose_and_double_nothing(
     assert_all_is_done(topics, requests)
 
 
+@pytest.mark.slow
 def test_a_sink_that_is_away_holds_work_back_and_loses_nothing(topics: Topics, tmp_path: Path) -> None:
     requests = [topics.upload(f"{number}.mp4") for number in range(6)]
     topics.send(*requests)

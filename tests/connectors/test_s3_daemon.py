@@ -188,6 +188,7 @@ def test_poison_goes_to_the_queue_of_dead_letters_with_its_reason(bucket: Bucket
     assert {*bucket.effective()} == {good}
 
 
+@pytest.mark.slow
 def test_an_object_that_was_replaced_before_it_was_scanned_has_the_verdict_of_the_new_one(
     bucket: Bucket, tmp_path: Path
 ) -> None:
@@ -201,6 +202,7 @@ def test_an_object_that_was_replaced_before_it_was_scanned_has_the_verdict_of_th
     assert effective[upload]["data"]["asset"]["size_bytes"] == len(bucket.clip) + len(b"second")
 
 
+@pytest.mark.slow
 def test_asked_to_end_it_hands_back_what_is_not_finished_at_once(bucket: Bucket, tmp_path: Path) -> None:
     bucket.upload("slow.mp4")
     settings = bucket.settings(scoring={"options": {"delay_s": 600}}, work={"drain_s": 0.5})

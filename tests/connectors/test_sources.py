@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -158,6 +159,31 @@ def test_a_source_opened_without_a_broker_waits_for_it_and_leaves_nothing_runnin
                 source.receive(1)
     gc.collect()
     assert threading.active_count() <= before
+
+
+def test_a_broker_that_has_been_away_for_long_is_told_of(broken_way: ChaosProxy) -> None:
+    topic = f"requests-{uuid4()}"
+    settings = kafka_settings(broken_way.address, topic, timeout_s=2)
+    made_topics(broken_way.address, topic, settings.dead_letters)
+    with closing(KafkaSource(settings)) as source:
+
+        def error() -> str:
+            try:
+                source.receive(1)
+            except TransientError as away:
+                return str(away)
+            return ""
+
+        def within(seconds: float, condition: Callable[[], bool]) -> bool:
+            until = time.monotonic() + seconds
+            while not (holds := condition()) and time.monotonic() < until:
+                pass
+            return holds
+
+        assert within(60, lambda: not error() and bool(source.assigned))
+        with broken_way.out_of_order("refuse"):
+            assert within(60, lambda: "no server has answered" in error())
+        assert within(60, lambda: not error() and bool(source.assigned))
 
 
 def test_a_topic_that_is_not_there_is_found_by_the_check(broker: str) -> None:
