@@ -7,11 +7,9 @@ Ctrl-C; 141 the reader of the output went away.
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.metadata import EntryPoint, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol
@@ -20,18 +18,16 @@ import typer
 
 from dmcl_sdk.errors import DeploymentError, VideoError
 from dmcl_sdk.plugins import command_entry_points, origin, run_command
+from dmcl_sdk.review_cli import Reporting, check_embed, evidence, report, verify
+from dmcl_sdk.terminal import OnProgress, note, progress_bar, show, write
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from dmcl_sdk.verdict import Verdict
 
-MATCHED, DEPLOYMENT, NOT_A_VIDEO, BUG, STOPPED, PIPE_CLOSED = 1, 2, 3, 70, 130, 141
+MATCHED, DEPLOYMENT, NOT_A_VIDEO, BUG, STOPPED = 1, 2, 3, 70, 130
 
 Device = Literal["auto", "cpu", "cuda", "openvino"]
 FailOn = Literal["manipulated", "uncertain"]
-OnProgress = Callable[[float, float | None], None]
-
 app = typer.Typer(
     name="dmcl",
     help="Finds manipulated faces in video: who, from when to when, how sure, and why.",
@@ -43,6 +39,8 @@ models_app = typer.Typer(help="The model files that ship.", no_args_is_help=True
 schema_app = typer.Typer(help="The formats that are written.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(schema_app, name="schema")
+for _command in (report, verify, evidence):
+    app.command()(_command)
 
 
 class Scorer(Protocol):
@@ -55,14 +53,14 @@ class Scorer(Protocol):
 
 def main() -> None:
     """Entry point of the `dmcl` command."""
-    own = {"score", "doctor", "models", "schema"}
+    own = {"score", "report", "verify", "evidence", "doctor", "models", "schema"}
     for entry in command_entry_points():
         if entry.name not in own:
             _hang_in(entry)
     try:
         app()
     except DeploymentError as error:
-        _note(str(error))
+        note(str(error))
         sys.exit(DEPLOYMENT)
     except Exception:  # noqa: BLE001 - Python's own status for a bug is 1, which means a finding here
         traceback.print_exc()
@@ -85,7 +83,7 @@ def _hang_in(entry: EntryPoint) -> None:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        _write(f"dmcl {version('dmcl-sdk')}\n")
+        write(f"dmcl {version('dmcl-sdk')}\n")
         raise typer.Exit
 
 
@@ -104,6 +102,15 @@ def score(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Videos, scored in this order.")],
     *,
     json: Annotated[bool, typer.Option("--json", help="One verdict a line on standard output.")] = False,
+    reports: Annotated[
+        Path | None,
+        typer.Option(
+            "--report", metavar="DIR", help="Write an HTML page for each video, and an index, into DIR."
+        ),
+    ] = None,
+    embed: Annotated[
+        bool, typer.Option("--embed", help="Put each video inside its page (up to 64 MiB).")
+    ] = False,
     model: Annotated[Path | None, typer.Option(help="Model file; the one that ships if not given.")] = None,
     device: Annotated[Device, typer.Option(help="Where the network runs.")] = "auto",
     face_model: Annotated[Path | None, typer.Option(help="YuNet file; MTCNN if not given.")] = None,
@@ -128,7 +135,15 @@ def score(
     limits = VideoLimits() if max_seconds is None else VideoLimits(max_duration_s=max_seconds)
     providers = None if device == "auto" else [device]
     with Detector(model, providers=providers, face_model=face_model, limits=limits) as detector:
-        status = score_files(detector, files, json=json, fail_on=fail_on)
+        if reports is None:
+            raise typer.Exit(score_files(detector, files, json=json, fail_on=fail_on))
+        from dmcl_sdk.report.folder import ReportFolder
+
+        for name in files if embed else ():
+            check_embed(Path(name))
+        folder = ReportFolder(reports, embed=embed)
+        status = score_files(Reporting(detector, folder), files, json=json, fail_on=fail_on)
+        note(f"reports: {reports / 'index.html'}")
     raise typer.Exit(status)
 
 
@@ -141,14 +156,14 @@ def score_files(detector: Scorer, files: Sequence[str], *, json: bool, fail_on: 
         for name in files:
             verdict = _verdict_on(detector, name, f"{done + 1}/{len(files)}")
             if json:
-                _write(verdict.to_json() + "\n", encoding="utf-8")
+                write(verdict.to_json() + "\n", encoding="utf-8")
             else:
-                _show(verdict_table(verdict, name))
+                show(verdict_table(verdict, name))
             labels.add(verdict.summary.label)
             statuses.add(verdict.status)
             done += 1
     except KeyboardInterrupt:
-        _note(f"stopped; {done} of {len(files)} scored")
+        note(f"stopped; {done} of {len(files)} scored")
         return STOPPED
     if fail_on and labels & {fail_on, "manipulated"}:
         return MATCHED
@@ -159,26 +174,10 @@ def _verdict_on(detector: Scorer, name: str, position: str) -> Verdict:
     from dmcl_sdk.detector import failed_verdict
 
     try:
-        with _progress_bar(name, position) as on_progress:
+        with progress_bar(name, position) as on_progress:
             return detector.score(name, on_progress=on_progress)
     except VideoError as error:
         return failed_verdict(error)
-
-
-@contextmanager
-def _progress_bar(name: str, position: str) -> Iterator[OnProgress | None]:
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from dmcl_sdk.tables import printable
-
-    columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"{position} {printable(Path(name).name)}", total=None)
-        yield lambda seconds, total: bar.update(task, completed=seconds, total=total)
 
 
 @app.command()
@@ -197,7 +196,7 @@ def doctor() -> None:
     healthy = True
     for check in examine():
         took = "" if check.seconds is None else f"  {check.seconds:.3f} s"
-        _show(Text.assemble(marks[check.state], f"{check.name:<18}", check.found, (took, "cyan")))
+        show(Text.assemble(marks[check.state], f"{check.name:<18}", check.found, (took, "cyan")))
         healthy = healthy and check.state != "failed"
     raise typer.Exit(0 if healthy else 1)
 
@@ -213,7 +212,7 @@ def list_models() -> None:
         default = "default" if path == default_model() else ""
         spec = network.spec
         facts = spec.name, spec.version, spec.precision, size, network.sha256, str(path), default
-        _write("  ".join(facts).rstrip() + "\n")
+        write("  ".join(facts).rstrip() + "\n")
 
 
 @models_app.command("verify")
@@ -233,9 +232,9 @@ def verify_model(
     digest = OnnxNetwork(path, ["cpu"]).sha256
     card = path.with_name("MODEL_CARD.md")
     if card.exists() and digest in card.read_text(encoding="utf-8"):
-        _write(f"{path}: ok, {digest}\n")
+        write(f"{path}: ok, {digest}\n")
         return
-    _note(f"{path}: {digest} is not named by {card}")
+    note(f"{path}: {digest} is not named by {card}")
     raise typer.Exit(1)
 
 
@@ -244,7 +243,7 @@ def model_card() -> None:
     """What the model that ships was trained on, what it was measured to do, and where it fails."""
     from dmcl_sdk.network import default_model
 
-    _write(default_model().with_name("MODEL_CARD.md").read_text(encoding="utf-8"))
+    write(default_model().with_name("MODEL_CARD.md").read_text(encoding="utf-8"))
 
 
 @schema_app.command("verdict")
@@ -252,32 +251,4 @@ def verdict_schema() -> None:
     """JSON Schema 2020-12 of a verdict, `dmcl.verdict/1`."""
     from dmcl_sdk.verdict import json_schema_text
 
-    _write(json_schema_text(), encoding="utf-8")
-
-
-def _show(what: RenderableType) -> None:
-    from rich.console import Console
-
-    terminal = sys.stdout.isatty()
-    width = None if terminal else 120  # a file has no width; 80 columns would fold every reason
-    console = Console(force_terminal=terminal, width=width, markup=False, emoji=False, highlight=False)
-    with console.capture() as captured:
-        console.print(what)
-    text = captured.get()
-    _write(text if terminal else "".join(f"{line.rstrip()}\n" for line in text.splitlines()))
-
-
-def _write(text: str, *, encoding: str | None = None) -> None:
-    try:
-        sys.stdout.buffer.write(text.encode(encoding or sys.stdout.encoding, "backslashreplace"))
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        # Python flushes once more when it exits, and would complain about the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(PIPE_CLOSED) from None
-
-
-def _note(message: str) -> None:
-    from dmcl_sdk.tables import printable
-
-    typer.echo(f"dmcl: {printable(message)}", err=True)
+    write(json_schema_text(), encoding="utf-8")

@@ -106,6 +106,16 @@ class Detector:
         return self._network.providers
 
     @property
+    def limits(self) -> VideoLimits:
+        """What a video may cost."""
+        return self._limits
+
+    @property
+    def runtime(self) -> Runtime:
+        """What runs, as verdicts name it."""
+        return self._runtime
+
+    @property
     def model(self) -> ModelInfo:
         """The model as verdicts name it."""
         spec = self._network.spec
@@ -115,11 +125,6 @@ class Detector:
         return ModelInfo(
             name=spec.name, version=spec.version, sha256=self._network.sha256, calibration=calibration
         )
-
-    @property
-    def runtime(self) -> Runtime:
-        """What runs, as verdicts name it."""
-        return self._runtime
 
     def score(self, video: VideoSource, *, on_progress: OnProgress | None = None) -> Verdict:
         """Find manipulated faces in one video.

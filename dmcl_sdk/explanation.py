@@ -141,7 +141,7 @@ class Stretch:
             crop=rgb[peak],
             rgb_places=_shares(curves.rgb_places, moment),
             flow_places=_shares(curves.flow_places, moment),
-            motion=expand(motion, FLOW_SCALE_PX),
+            motion=-expand(motion, FLOW_SCALE_PX),  # flow leads back to where a pixel was
             motion_frames=estimator.spec.baselines[slot],
             removals=attribute(network, rgb, fields, moment),
         )

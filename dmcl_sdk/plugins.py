@@ -14,8 +14,10 @@ from importlib.metadata import EntryPoint, entry_points
 import typer
 
 from dmcl_sdk.errors import DeploymentError
+from dmcl_sdk.verdict import Decision, Verdict
 
 GROUP = "dmcl.commands"
+POLICY_GROUP = "dmcl.policies"
 _OPTIONAL = re.compile(r"""^(?P<name>[\w.-]+).*;.*\bextra\s*==\s*["'](?P<extra>[\w.-]+)["']""")
 
 
@@ -46,6 +48,26 @@ def run_command(entry: EntryPoint, args: list[str], program: str) -> None:
         command(args=args, prog_name=f"{program} {entry.name}")
     except ModuleNotFoundError as error:  # what is imported where it is used
         raise DeploymentError(_why_not(entry, error, program)) from error
+
+
+def read_policy(reference: str) -> Callable[[Verdict], Decision]:
+    """What a policy decides of a verdict, by the first reader of the entry point group `dmcl.policies`.
+
+    Args:
+        reference: what the reader takes: a TOML file, or `package.module:object`.
+
+    Raises:
+        DeploymentError: no package reads policies, or this one cannot be read.
+    """
+    readers = sorted(entry_points(group=POLICY_GROUP), key=lambda entry: entry.name)
+    if not readers:
+        raise DeploymentError("no package here reads policies: pip install 'dmcl-sdk[connectors]'")
+    try:
+        policy = readers[0].load()(reference)
+    except Exception as error:  # a reader is somebody else's code, and has errors of its own
+        raise DeploymentError(f"the policy {reference} cannot be read: {error}") from error
+    decide: Callable[[Verdict], Decision] = policy.decide
+    return decide
 
 
 def _runnable(target: Callable[..., object]) -> Callable[..., object]:

@@ -67,6 +67,9 @@ def test_the_wheel_holds_the_three_packages_their_types_and_the_models(wheel: zi
         "dmcl_sdk/models/default.onnx",
         "dmcl_sdk/models/default-int8.onnx",
         "dmcl_sdk/models/MODEL_CARD.md",
+        "dmcl_sdk/report/page.html.j2",
+        "dmcl_sdk/report/report.css",
+        "dmcl_sdk/report/report.js",
         "training/weights/small.safetensors",
     } <= names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
@@ -76,7 +79,7 @@ def test_the_wheel_holds_nothing_else(wheel: zipfile.ZipFile) -> None:
     tops = {name.split("/")[0] for name in wheel.namelist() if ".dist-info/" not in name}
     assert tops == {"dmcl_sdk", "connectors", "training"}
     kinds = {Path(name).suffix for name in wheel.namelist() if ".dist-info/" not in name}
-    assert kinds <= {".py", ".typed", ".onnx", ".safetensors", ".md", ".json", ".toml"}
+    assert kinds <= {".py", ".typed", ".onnx", ".safetensors", ".md", ".json", ".toml", ".j2", ".css", ".js"}
 
 
 def test_every_pin_is_exact_and_every_requirement_is_pinned() -> None:

@@ -1,0 +1,254 @@
+"""Pages of a real clip with a forged stretch, in a real Chromium."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ColorScheme, Page, sync_playwright
+
+from dmcl_sdk import Detector
+from dmcl_sdk.detector import failed_verdict
+from dmcl_sdk.errors import VideoError
+from dmcl_sdk.explanation import Explanation
+from dmcl_sdk.report.folder import ReportFolder
+from examples import demo
+
+pytestmark = pytest.mark.browser
+
+EVIL = '"><img src=x onerror=alert(1)><script>alert(2)<.mp4'
+AXE = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    names = "chromium", "chromium-browser", "google-chrome"
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("there is no Chromium here: apt-get install -y chromium")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Explanation]:
+    """The carphone clip, forged from 1.5 to 2.7 s, under a name full of markup."""
+    video = tmp_path_factory.mktemp("videos") / EVIL
+    real = demo.read(demo.example_video())
+    plain = video.with_name("forged.mp4")
+    demo.write(plain, demo.forge(real), real.rate)
+    plain.rename(video)
+    explanation = Detector(providers=["cpu"]).explain(video, most_peaks=2)
+    assert explanation.verdict.spans, "the clip is meant to have spans to look at"
+    return video, explanation
+
+
+@pytest.fixture(scope="session")
+def folder(clip: tuple[Path, Explanation], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    video, explanation = clip
+    folder = tmp_path_factory.mktemp("reports")
+    reports = ReportFolder(folder)
+    reports.add(explanation.verdict, explanation, video)
+    broken = VideoError(str(folder / "notes.txt"), "not_a_video", "this is no <b>video</b>")
+    reports.add(failed_verdict(broken), None, folder / "notes.txt")
+    return folder
+
+
+class Visit:
+    """A page as it is opened from the disk, and what it did."""
+
+    def __init__(
+        self, browser: Browser, path: Path, *, scheme: ColorScheme = "light", width: int = 1280
+    ) -> None:
+        self.context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900})
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(120_000)
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.complaints.append(dialog.message), dialog.dismiss()))
+        self.page.goto(path.as_uri())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.context.close()
+
+    def time(self) -> float:
+        """Where the video stands, once it is there."""
+        self.page.wait_for_function("!document.getElementById('film').seeking")
+        return float(self.page.evaluate("document.getElementById('film').currentTime"))
+
+    def loaded(self) -> Visit:
+        """Once the video can be played."""
+        self.page.wait_for_function("document.getElementById('film').readyState >= 2")
+        return self
+
+
+def spans(page: Page) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(page.inner_text("#data") or page.text_content("#data") or "")[
+        "spans"
+    ]
+    return found
+
+
+def page_of(folder: Path) -> Path:
+    return next(path for path in folder.glob("*.html") if path.name.endswith("mp4.html"))
+
+
+def test_a_page_opens_from_the_disk_asks_for_nothing_but_its_video_and_complains_of_nothing(
+    browser: Browser, folder: Path
+) -> None:
+    with Visit(browser, page_of(folder)) as visit:
+        visit.loaded()
+        outside = {url for url in visit.requests if not url.startswith(("file:", "data:"))}
+        files = {url for url in visit.requests if url.startswith("file:")}
+        assert outside == set()
+        assert len(files) == 2  # the page and the video
+        assert visit.complaints == []
+        assert EVIL in visit.page.inner_text("header")
+
+
+def test_a_click_on_a_span_goes_there_and_keys_go_on(browser: Browser, folder: Path) -> None:
+    with Visit(browser, page_of(folder)) as visit:
+        visit.loaded()
+        there = spans(visit.page)
+        assert len(there) >= 2
+        visit.page.click(".seek[data-span='1']")
+        assert visit.time() == pytest.approx(there[1]["start"], abs=0.05)
+        visit.page.keyboard.press("p")
+        assert visit.time() == pytest.approx(there[0]["start"], abs=0.05)
+        visit.page.keyboard.press("n")
+        assert visit.time() == pytest.approx(there[1]["start"], abs=0.05)
+        assert "Span 2 of" in visit.page.inner_text("#say")
+        visit.page.keyboard.press("ArrowLeft")
+        assert visit.time() == pytest.approx(max(0, there[1]["start"] - 1), abs=0.05)
+        area = visit.page.locator(".plots").first.bounding_box()
+        assert area is not None
+        visit.page.mouse.click(area["x"] + area["width"] / 2, area["y"] + area["height"] / 3)
+        assert visit.time() == pytest.approx(
+            visit.page.evaluate("document.getElementById('film').duration") / 2, abs=0.1
+        )
+
+
+def test_space_plays_and_pauses(browser: Browser, folder: Path) -> None:
+    with Visit(browser, page_of(folder)) as visit:
+        visit.loaded()
+        visit.page.keyboard.press(" ")
+        visit.page.wait_for_function("document.getElementById('film').currentTime > 0.1")
+        visit.page.keyboard.press(" ")
+        visit.page.wait_for_function("document.getElementById('film').paused")
+
+
+def test_pictures_are_veiled_and_muted_until_r_is_pressed(browser: Browser, folder: Path) -> None:
+    with Visit(browser, page_of(folder)) as visit:
+        style = "getComputedStyle(document.querySelector('{}')).filter"
+        muted = "document.getElementById('film').muted"
+        for selector in ("#film", ".clip img"):
+            assert "blur" in visit.page.evaluate(style.format(selector))
+            assert "grayscale" in visit.page.evaluate(style.format(selector))
+        assert visit.page.evaluate(muted) is True
+        visit.page.keyboard.press("r")
+        for selector in ("#film", ".clip img"):
+            visit.page.wait_for_function(style.format(selector) + " === 'none'")
+        assert visit.page.evaluate(muted) is False
+        assert visit.page.get_attribute("#reveal", "aria-pressed") == "true"
+        visit.page.keyboard.press("r")
+        visit.page.wait_for_function(style.format("#film") + " !== 'none'")
+        assert visit.page.evaluate(muted) is True
+
+
+def test_a_box_lies_over_the_face(browser: Browser, folder: Path, clip: tuple[Path, Explanation]) -> None:
+    with Visit(browser, page_of(folder)) as visit:
+        visit.loaded().page.click(".seek[data-span='0']")
+        at = visit.time()
+        box = visit.page.evaluate(
+            "[...document.querySelectorAll('#boxes rect[visibility=visible]')].map(r => Number(r.getAttribute('x')))"
+        )
+        nearest = min(clip[1].curves[0].sightings, key=lambda sighting: abs(sighting.start_s - at))
+        assert box == pytest.approx([10_000 * nearest.box[0]], abs=200)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["page", "index"])
+def test_nothing_stands_in_the_way_of_anybody(
+    browser: Browser, folder: Path, scheme: ColorScheme, name: str
+) -> None:
+    path = folder / "index.html" if name == "index" else page_of(folder)
+    with Visit(browser, path, scheme=scheme) as visit:
+        found = Axe().run(visit.page, options=AXE)
+        assert found.violations_count == 0, found.generate_report()
+
+
+def test_every_control_is_reached_by_the_keyboard(browser: Browser, folder: Path) -> None:
+    with Visit(browser, page_of(folder)) as visit:
+        reached = []
+        for _ in range(12):
+            visit.page.keyboard.press("Tab")
+            reached.append(
+                visit.page.evaluate("document.activeElement.id || document.activeElement.className")
+            )
+        assert reached[:5] == ["play", "previous", "next", "loop", "reveal"]
+        assert "seek" in reached
+
+
+def test_a_page_with_the_video_inside_works_without_the_file(
+    browser: Browser, clip: tuple[Path, Explanation], tmp_path: Path
+) -> None:
+    video, explanation = clip
+    page = ReportFolder(tmp_path / "a", embed=True).add(explanation.verdict, explanation, video)
+    moved = page.rename(tmp_path / "alone.html")
+    with Visit(browser, moved) as visit:
+        visit.loaded()
+        assert visit.complaints == []
+        visit.page.keyboard.press("n")
+        assert visit.time() == pytest.approx(spans(visit.page)[0]["start"], abs=0.05)
+
+
+def test_a_video_that_is_not_there_is_said_and_the_rest_works(
+    browser: Browser, clip: tuple[Path, Explanation], tmp_path: Path
+) -> None:
+    _, explanation = clip
+    page = ReportFolder(tmp_path).add(explanation.verdict, explanation, tmp_path / "gone.mp4")
+    with Visit(browser, page) as visit:
+        visit.page.wait_for_selector("#film-error:visible")
+        assert visit.page.locator(".finding").count() == len(explanation.verdict.spans)
+
+
+def test_the_index_sorts_filters_and_leads_to_the_pages(browser: Browser, folder: Path) -> None:
+    with Visit(browser, folder / "index.html") as visit:
+        rows = visit.page.locator("tbody tr:visible")
+        assert rows.count() == 2
+        visit.page.click("th button:has-text('Video')")
+        assert visit.page.get_attribute("th:has-text('Video')", "aria-sort") == "ascending"
+        visit.page.fill("#text", "notes")
+        assert rows.count() == 1
+        assert "1 of 2" in visit.page.inner_text("#say")
+        visit.page.fill("#text", "")
+        visit.page.select_option("#label", "Not a video")
+        assert rows.count() == 1
+        visit.page.click("tbody tr:visible a")
+        assert "could not be read as a video" in visit.page.inner_text(".lead")
+        assert visit.complaints == []
+
+
+def test_on_a_telephone_nothing_sticks_out(browser: Browser, folder: Path) -> None:
+    with Visit(browser, page_of(folder), width=390) as visit:
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_on_paper_the_player_is_gone_and_the_findings_stay(browser: Browser, folder: Path) -> None:
+    with Visit(browser, page_of(folder)) as visit:
+        visit.page.emulate_media(media="print")
+        assert not visit.page.is_visible(".stage")
+        assert visit.page.is_visible(".finding")
