@@ -1,6 +1,6 @@
 """What the way of a request costs beside scoring: requests a second, and CPU seconds each.
 
-    python benchmarks/connectors.py [REQUESTS]
+    python -m benchmarks.connectors [REQUESTS]
 
 `dmcl kafka run` with a real broker on loopback, one scoring process and a network that answers by a script; the videos
 are made, of six frames, each another. CPU seconds are of the daemon and its scoring process without their start; wall

@@ -11,16 +11,11 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import multiprocessing.connection
-import os
-import resource
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import Empty, LifoQueue
@@ -29,9 +24,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError
 
-from connectors.detectors import fingerprint, open_detector
 from connectors.errors import PoisonError, SettingsError, StoppedError
-from dmcl_sdk.errors import DeploymentError, VideoError
+from connectors.scoring_process import Setup, serve
+from dmcl_sdk.errors import VideoError
 from dmcl_sdk.verdict import Verdict
 
 _START_S = 300.0
@@ -61,15 +56,6 @@ class ScoringSettings(BaseModel):
     """Most that one process may have; what the container allows without. Needs Linux."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Setup:
-    """What a process is told when it starts."""
-
-    detector: str
-    options: Mapping[str, Any]
-    memory_limit: int | None
-
-
 class ScoringPool:
     """Processes that hold a detector each; for any number of threads.
 
@@ -79,7 +65,7 @@ class ScoringPool:
 
     def __init__(self, settings: ScoringSettings) -> None:
         self._settings = settings
-        self._setup = _Setup(settings.detector, settings.options, settings.memory_limit)
+        self._setup = Setup(settings.detector, settings.options, settings.memory_limit)
         self._stopped = threading.Event()
         self._processes = [_Scoring(self._setup) for _ in range(settings.processes)]
         self._idle: LifoQueue[_Scoring | None] = LifoQueue()
@@ -165,7 +151,7 @@ class ScoringPool:
 class _Scoring:
     """One process, and our end of the pipe to it."""
 
-    def __init__(self, setup: _Setup) -> None:
+    def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
@@ -179,7 +165,7 @@ class _Scoring:
         self.kill()
         with self._lock:
             self._pipe, theirs = _SPAWN.Pipe()
-            self._process = _SPAWN.Process(target=_serve, args=(theirs, self._setup), daemon=True)
+            self._process = _SPAWN.Process(target=serve, args=(theirs, self._setup), daemon=True)
             self._process.start()
             theirs.close()
         try:
@@ -269,54 +255,3 @@ def _ending(code: int | None) -> str:
     with suppress(ValueError):
         return f"by {signal.Signals(-code).name}"
     return f"by signal {-code}"
-
-
-# In the process ---------------------------------------------------------------------------------------------------
-
-
-def _serve(pipe: Connection, setup: _Setup) -> None:
-    _live_as_long_as_the_parent()
-    # A Ctrl-C or a stopped service is for the daemon, which lets us finish.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    os.dup2(2, 1)  # standard output may be where verdicts go: no library is to write there
-    try:
-        if setup.memory_limit is not None:
-            resource.setrlimit(resource.RLIMIT_DATA, (setup.memory_limit, setup.memory_limit))
-        detector = open_detector(setup.detector, setup.options)
-        ready = fingerprint(setup.detector, setup.options, detector)
-    except Exception as error:  # noqa: BLE001 - the daemon reports it
-        _tell(pipe, "deployment", str(error) if isinstance(error, SettingsError) else traceback.format_exc())
-        return
-    _tell(pipe, "ready", ready)
-    with suppress(EOFError, OSError):
-        while True:
-            video = pipe.recv_bytes().decode()
-            try:
-                _tell(pipe, "verdict", detector.score(Path(video)).to_json())
-            except VideoError as error:
-                _tell(pipe, "video", [error.name, error.problem, error.message])
-            except DeploymentError as error:
-                _tell(pipe, "deployment", str(error))
-            except MemoryError:
-                os._exit(137)  # what is left of it cannot be trusted
-            except Exception as error:  # noqa: BLE001 - the video is poison, and says why
-                where = traceback.extract_tb(error.__traceback__)[-1]
-                what = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
-                _tell(pipe, "failed", what)
-
-
-def _tell(pipe: Connection, kind: str, what: str | list[str]) -> None:
-    pipe.send_bytes(json.dumps({kind: what}).encode())
-
-
-def _live_as_long_as_the_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
