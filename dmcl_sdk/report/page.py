@@ -257,7 +257,9 @@ def _shown(
         "frame", pictures.with_box(still, span.box_at_peak), f"Frame at {words.clock(span.peak_ms)}"
     )
     yield _Picture("face", pictures.enlarged(peak.crop), "The face as the model sees it")
-    moved = f"Motion besides the head's over {peak.motion_frames} frames, drawn {pictures.ARROW_GAIN} times as long"
+    moved = (
+        f"What moves besides the head over {peak.motion_frames} frames, {pictures.ARROW_GAIN} times as long"
+    )
     yield _Picture("motion", pictures.with_motion(peak.crop, peak.motion), moved)
     auc = explanation.spec.places_auc or (None, None)
     for stream, places, value in zip(

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from dmcl_sdk.attribution import part_masks
 from dmcl_sdk.verdict import Box
 
 Image = npt.NDArray[np.uint8]
@@ -16,11 +17,13 @@ Floats = npt.NDArray[np.float32]
 
 CROP_PX = 240
 ARROW_GAIN = 4
-"""Arrows are drawn this many times as long as the motion."""
+"""Arrows are drawn this many times as long as the motion, unless that is too long to be drawn."""
 
 _HEAT = (235, 64, 0)
 _ARROW, _ARROW_EDGE = (255, 214, 10), (20, 20, 20)
 _LEAST_MOTION_PX = 0.2
+_CELLS = 10
+_LEAST_STILL_PX = 640
 _REDACTED_CELLS = 6
 
 
@@ -52,28 +55,36 @@ def with_places(crop: Image, places: Floats) -> Image:
 
 
 def with_motion(crop: Image, motion: Floats) -> Image:
-    """The crop, greyed, with arrows of its motion (2, M, M) in pixels of the crop, `ARROW_GAIN` times as long."""
+    """The crop, greyed, with arrows of the face's motion (2, M, M) in pixels of the crop, `ARROW_GAIN` times as long.
+
+    The longest are cut short; what moves outside the face is no finding and is left out.
+    """
     canvas = _grey(enlarged(crop))
-    scale, cells = CROP_PX / crop.shape[0], 15
-    step = motion.shape[1] / cells
-    for row in range(cells):
-        for column in range(cells):
+    scale, side = CROP_PX / crop.shape[0], CROP_PX / _CELLS
+    step, outside = motion.shape[1] / _CELLS, part_masks(motion.shape[1])["surroundings"]
+    for row in range(_CELLS):
+        for column in range(_CELLS):
             rows, columns = (slice(int(n * step), int((n + 1) * step)) for n in (row, column))
-            dx, dy = motion[:, rows, columns].mean((1, 2))
-            if np.hypot(dx, dy) < _LEAST_MOTION_PX:
+            moved = motion[:, rows, columns].mean((1, 2))
+            length = float(np.hypot(*moved))
+            if length < _LEAST_MOTION_PX or outside[rows, columns].mean() > 0.5:
                 continue
-            x, y = ((n + 0.5) * CROP_PX / cells for n in (column, row))
-            tip = round(x + ARROW_GAIN * scale * dx), round(y + ARROW_GAIN * scale * dy)
+            x, y = (column + 0.5) * side, (row + 0.5) * side
+            drawn = min(ARROW_GAIN * scale, 1.3 * side / length)
+            tip = round(x + drawn * moved[0]), round(y + drawn * moved[1])
             start = round(x), round(y)
-            cv2.arrowedLine(canvas, start, tip, _ARROW_EDGE, 4, cv2.LINE_AA, tipLength=0.35)
-            cv2.arrowedLine(canvas, start, tip, _ARROW, 2, cv2.LINE_AA, tipLength=0.35)
+            cv2.arrowedLine(canvas, start, tip, _ARROW_EDGE, 4, cv2.LINE_AA, tipLength=0.3)
+            cv2.arrowedLine(canvas, start, tip, _ARROW, 2, cv2.LINE_AA, tipLength=0.3)
     return canvas
 
 
 def with_box(still: Image, box: Box) -> Image:
     """The still with one face framed."""
-    canvas = still.copy()
-    (x0, y0), (x1, y1) = _corners(box, still.shape)
+    larger = max(1.0, _LEAST_STILL_PX / still.shape[1])
+    canvas = np.asarray(
+        cv2.resize(still, None, fx=larger, fy=larger, interpolation=cv2.INTER_CUBIC), np.uint8
+    )
+    (x0, y0), (x1, y1) = _corners(box, canvas.shape)
     cv2.rectangle(canvas, (x0, y0), (x1, y1), _ARROW_EDGE, 4, cv2.LINE_AA)
     cv2.rectangle(canvas, (x0, y0), (x1, y1), _ARROW, 2, cv2.LINE_AA)
     return canvas

@@ -103,13 +103,13 @@ def places_words(stream: str, auc: float | None) -> str:
     if auc is None:
         return f"How true this model's map of the {stream} is was not measured, so it is not shown."
     shown = "" if auc >= LEAST_PLACES_AUC else ", so it is not shown"
-    return f"This model's map of the {stream} was measured at {auc:.2f}, where .50 is chance and 1 is perfect{shown}."
+    return f"This model's map of the {stream} was measured at {auc:.2f}, where 0.50 is chance and 1 is perfect{shown}."
 
 
 def trust(auc: float) -> str:
     """How far a map can be believed, beside the map itself."""
     weight = "A weak hint" if auc < 0.7 else "A hint" if auc < 0.85 else "Measured to be mostly right"
-    return f"{weight} ({auc:.2f}, chance is .50)."
+    return f"{weight} ({auc:.2f}, chance is 0.50)."
 
 
 def clock(ms: int) -> str:
@@ -125,8 +125,8 @@ def percent(share: float) -> str:
     """A share in whole per cent; never 0 or 100 unless it is."""
     whole = round(100 * share)
     if whole in {0, 100} and share not in {0, 1}:
-        return "under 1 %" if whole == 0 else "over 99 %"
-    return f"{whole} %"
+        return "under 1\u00a0%" if whole == 0 else "over 99\u00a0%"
+    return f"{whole}\u00a0%"
 
 
 def _faces(summary: Summary) -> str:

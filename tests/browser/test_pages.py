@@ -6,11 +6,11 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ColorScheme, Page, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, sync_playwright
 
 from dmcl_sdk import Detector
 from dmcl_sdk.detector import failed_verdict
@@ -20,6 +20,8 @@ from dmcl_sdk.report.folder import ReportFolder
 from examples import demo
 
 pytestmark = pytest.mark.browser
+
+ColorScheme = Literal["light", "dark"]
 
 EVIL = '"><img src=x onerror=alert(1)><script>alert(2)<.mp4'
 AXE = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
@@ -75,7 +77,7 @@ class Visit:
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", lambda dialog: (self.complaints.append(dialog.message), dialog.dismiss()))
+        self.page.on("dialog", self._dismiss)
         self.page.goto(path.as_uri())
 
     def __enter__(self) -> Self:
@@ -84,14 +86,26 @@ class Visit:
     def __exit__(self, *exception: object) -> None:
         self.context.close()
 
+    def _dismiss(self, dialog: Dialog) -> None:
+        self.complaints.append(dialog.message)
+        dialog.dismiss()
+
+    def until(self, expression: str) -> None:
+        """Waits as long as a busy machine needs; playwright's own waiting evaluates text, which the page forbids."""
+        for _ in range(2400):
+            if self.page.evaluate(expression):
+                return
+            self.page.wait_for_timeout(50)
+        pytest.fail(f"it never came to be that {expression}")
+
     def time(self) -> float:
         """Where the video stands, once it is there."""
-        self.page.wait_for_function("!document.getElementById('film').seeking")
+        self.until("!document.getElementById('film').seeking")
         return float(self.page.evaluate("document.getElementById('film').currentTime"))
 
     def loaded(self) -> Visit:
         """Once the video can be played."""
-        self.page.wait_for_function("document.getElementById('film').readyState >= 2")
+        self.until("document.getElementById('film').readyState >= 2")
         return self
 
 
@@ -145,9 +159,9 @@ def test_space_plays_and_pauses(browser: Browser, folder: Path) -> None:
     with Visit(browser, page_of(folder)) as visit:
         visit.loaded()
         visit.page.keyboard.press(" ")
-        visit.page.wait_for_function("document.getElementById('film').currentTime > 0.1")
+        visit.until("document.getElementById('film').currentTime > 0.1")
         visit.page.keyboard.press(" ")
-        visit.page.wait_for_function("document.getElementById('film').paused")
+        visit.until("document.getElementById('film').paused")
 
 
 def test_pictures_are_veiled_and_muted_until_r_is_pressed(browser: Browser, folder: Path) -> None:
@@ -160,11 +174,11 @@ def test_pictures_are_veiled_and_muted_until_r_is_pressed(browser: Browser, fold
         assert visit.page.evaluate(muted) is True
         visit.page.keyboard.press("r")
         for selector in ("#film", ".clip img"):
-            visit.page.wait_for_function(style.format(selector) + " === 'none'")
+            visit.until(style.format(selector) + " === 'none'")
         assert visit.page.evaluate(muted) is False
         assert visit.page.get_attribute("#reveal", "aria-pressed") == "true"
         visit.page.keyboard.press("r")
-        visit.page.wait_for_function(style.format("#film") + " !== 'none'")
+        visit.until(style.format("#film") + " !== 'none'")
         assert visit.page.evaluate(muted) is True
 
 
