@@ -199,7 +199,7 @@ class Daemon:
         for number, request in enumerate(parsed.requests):
             with structlog.contextvars.bound_contextvars(**_named(request)):
                 try:
-                    self._worker.process(request, f"{message.id}#{number}")
+                    self._worker.process(request, request_id(message.id, number))
                     outcomes.append(None)
                 except PoisonError as error:
                     outcomes.append(DeadLetter(error.reason, str(error)))
@@ -225,6 +225,11 @@ class Daemon:
             self._tidied_s = now_s
             with suppress(TransientError):
                 self._tidy()
+
+
+def request_id(message_id: str, number: int = 0) -> str:
+    """How the worker knows one request of a message."""
+    return f"{message_id}#{number}"
 
 
 def _named(request: ScanRequest) -> Mapping[str, str]:

@@ -46,12 +46,13 @@ class Parts:
 
 
 @contextmanager
-def opened(settings: Settings, stopping: Event) -> Iterator[Parts]:
+def opened(settings: Settings, stopping: Event, *further: Sink) -> Iterator[Parts]:
     """A worker, and what it is made of, until the end of the block.
 
     Args:
         settings: all of them; sources are not looked at.
         stopping: ends waits.
+        further: sinks beside those of the settings; closed at the end too.
 
     Raises:
         SettingsError: something does not open; the message says which setting to look at.
@@ -59,7 +60,7 @@ def opened(settings: Settings, stopping: Event) -> Iterator[Parts]:
     policy = None if settings.policy is None else read_policy(settings.policy)
     metrics = Metrics()
     with ExitStack() as stack:
-        sink = stack.enter_context(closing(open_sinks(settings)))
+        sink = stack.enter_context(closing(open_sinks(settings, *further)))
         ledger = stack.enter_context(open_ledger(settings.ledger))
         media = stack.enter_context(MediaStore(settings.media))
         pool = stack.enter_context(ScoringPool(settings.scoring))
@@ -77,16 +78,16 @@ def opened(settings: Settings, stopping: Event) -> Iterator[Parts]:
         yield Parts(worker, pool, ledger, sink, metrics)
 
 
-def open_sinks(settings: Settings) -> Sink:
+def open_sinks(settings: Settings, *further: Sink) -> Sink:
     """All sinks as one.
 
     Raises:
         SettingsError: there is none, or one is wrong.
     """
-    if not settings.sinks:
+    if not settings.sinks and not further:
         raise SettingsError('verdicts go nowhere: settings need a sink, as [sinks.moderation] type = "kafka"')
     with ExitStack() as opened_so_far:
-        sinks: list[Sink] = []
+        sinks = [opened_so_far.enter_context(closing(one)) for one in further]
         for name, table in settings.sinks.items():
             try:
                 sinks.append(opened_so_far.enter_context(closing(open_sink(table))))
@@ -102,24 +103,35 @@ def run(settings: Settings, open_source: Callable[[], Source]) -> NoReturn:
     SIGTERM and Ctrl-C let it finish what is under way; a second one ends it at once. Exit statuses: 0 asked to end; 2
     the deployment is wrong, or there were too many dead letters; 70 a bug.
     """
+    end_with(settings, lambda stopping: (_ran(settings, open_source, stopping), 0))
+
+
+def end_with(settings: Settings, work: Callable[[Event], tuple[bool, int]], *, stopped: int = 0) -> NoReturn:
+    """Work, and end the process with the status that comes of it.
+
+    Args:
+        settings: of logs.
+        work: is given what SIGTERM and Ctrl-C set; says whether no thread is left behind, and the exit status.
+        stopped: the exit status when it was asked to end while it waited for something.
+    """
     logs.configure(settings.service.log_level)
     log = structlog.get_logger()
     stopping = Event()
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, _stop(stopping))
+    whole = False
     try:
-        left = not _ran(settings, open_source, stopping)
-        status = 0
+        whole, status = work(stopping)
     except StoppedError:
-        left, status = True, 0
+        status = stopped
     except SettingsError as error:
         log.critical("stopped", error=str(error))
-        left, status = True, 2
+        status = 2
     except Exception:
         log.exception("stopped by a bug; nothing is lost, what was under way comes again")
-        left, status = True, BUG
+        status = BUG
     log.info("ended", status=status)
-    if left:  # threads that still wait for a server would hold the process for as long as that takes
+    if not whole:  # threads that still wait for a server would hold the process for as long as that takes
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

@@ -44,6 +44,10 @@ _SCHEMA = (
     ),
     "CREATE INDEX IF NOT EXISTS dmcl_outbox_waiting ON dmcl_outbox (at) WHERE delivered_at IS NULL",
     (
+        "CREATE TABLE IF NOT EXISTS dmcl_answers"
+        " (message TEXT PRIMARY KEY, event TEXT NOT NULL, at DOUBLE PRECISION NOT NULL)"
+    ),
+    (
         "CREATE TABLE IF NOT EXISTS dmcl_objects"
         " (name TEXT PRIMARY KEY, sequencer TEXT NOT NULL, at DOUBLE PRECISION NOT NULL)"
     ),
@@ -99,6 +103,17 @@ class Ledger:
             rows = execute("SELECT content FROM dmcl_messages WHERE message = ?", message)
         return str(rows[0][0]) if rows else None
 
+    def answer(self, message: str) -> Delivery | None:
+        """The event that a message led to last, if a sink has confirmed it."""
+        with self._database.transaction() as execute:
+            rows = execute(
+                "SELECT dmcl_outbox.event FROM dmcl_answers"
+                " JOIN dmcl_outbox ON dmcl_outbox.id = dmcl_answers.event"
+                " WHERE dmcl_answers.message = ? AND delivered_at IS NOT NULL",
+                message,
+            )
+        return _read(rows[0][0]) if rows else None
+
     def verdict(self, content: str) -> Verdict | None:
         """What is known of a content."""
         with self._database.transaction() as execute:
@@ -137,6 +152,13 @@ class Ledger:
                 "INSERT INTO dmcl_outbox VALUES (?, ?, ?, NULL) ON CONFLICT (id) DO UPDATE SET at = excluded.at",
                 delivery.id,
                 _written(delivery),
+                at,
+            )
+            execute(
+                "INSERT INTO dmcl_answers VALUES (?, ?, ?) ON CONFLICT (message) DO UPDATE"
+                " SET event = excluded.event, at = excluded.at",
+                message,
+                delivery.id,
                 at,
             )
             (row,) = execute("SELECT event FROM dmcl_outbox WHERE id = ?", delivery.id)
@@ -188,6 +210,7 @@ class Ledger:
         with self._database.transaction() as execute:
             execute("DELETE FROM dmcl_outbox WHERE at < ? AND delivered_at IS NOT NULL", at)
             execute("DELETE FROM dmcl_messages WHERE at < ?", at)
+            execute("DELETE FROM dmcl_answers WHERE at < ?", at)
             execute("DELETE FROM dmcl_objects WHERE at < ?", at)
             return len(execute("DELETE FROM dmcl_verdicts WHERE at < ? RETURNING content", at))
 

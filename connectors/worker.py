@@ -121,6 +121,18 @@ class Worker:
             self.deliver(event)
         return self._done("delivered")
 
+    def answered(self, message: str) -> Delivery | None:
+        """The event that was delivered for a message, if model, configuration and policy would say the same now."""
+        event = self._patiently("ledger", lambda: self._ledger.answer(self._asked(message)))
+        if event is None:
+            return None
+        verdict = Verdict.model_validate_json(event.body)
+        decided = verdict.decision and verdict.decision.sha256
+        if self._policy is None:
+            return event if decided is None else None
+        undecided = verdict.model_copy(update={"decision": None})
+        return event if self._policy.decide(undecided).sha256 == decided else None
+
     def deliver(self, event: Delivery) -> None:
         """Take an event that the ledger keeps to the sink, for as long as it takes."""
         with self._metrics.timed("deliver"), tracing.span("dmcl.deliver"):

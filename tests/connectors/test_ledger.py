@@ -82,6 +82,20 @@ def test_an_event_waits_until_it_was_delivered(opened: Open) -> None:
         assert delivery not in ledger.waiting(NOW + timedelta(seconds=1), limit=10**6)
 
 
+def test_a_message_has_its_answer_once_that_was_delivered(opened: Open) -> None:
+    message, content, delivery = name(), name(), made_delivery()
+    with opened() as ledger:
+        ledger.record(message, content, a_verdict(), delivery, NOW)
+        assert ledger.answer(message) is None
+        ledger.delivered(delivery.id, NOW)
+        assert ledger.answer(message) == delivery
+        anew = made_delivery()
+        ledger.record(message, content, a_verdict(), anew, NOW)
+        assert ledger.answer(message) is None
+        ledger.delivered(anew.id, NOW)
+        assert ledger.answer(message) == anew
+
+
 def test_an_event_that_was_refused_for_good_does_not_wait(opened: Open) -> None:
     delivery = made_delivery()
     with opened() as ledger:
