@@ -172,10 +172,22 @@ def command(
     out: Annotated[Path, typer.Argument(help="The model file to write.")],
     name: Annotated[str, typer.Option(help="What verdicts call the model.")] = "dmcl-small",
     version: Annotated[str, typer.Option(help="Version of the model.")] = "1",
+    flow_weight: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="What the flow stream's own logit counts in the fused answer, in place of what was learned; the "
+            "weights so changed are written beside OUT.",
+        ),
+    ] = None,
 ) -> None:
     """Write a model file for dmcl_sdk from trained weights; dmcl calibrate comes next."""
-    from training.checkpoint import load_network
+    from training.checkpoint import load_network, save_weights
 
     network = load_network(weights)
+    if flow_weight is not None:
+        network.weigh_flow(flow_weight)
+        weights = out.with_suffix(".safetensors")
+        save_weights(weights, network, {"flow_weight": str(flow_weight)})
     difference = export(network, plain_spec(network, weights, name=name, version=version), out)
     typer.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB, within {difference:.1e} of PyTorch")

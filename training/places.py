@@ -79,12 +79,18 @@ def samples_of(network: OnnxNetwork, runs: Sequence[Run], *, seed: int) -> Itera
         shown = np.ones(frames, bool) if made is None else made.labels
         if not shown.any():
             continue
-        side = curves.rgb_places.shape[-1]
+        side = max(logits.shape[-1] for logits in places.values())
         cell = spec.size_px // side
         mask = np.zeros(real.shape[:3]) if made is None else made.mask
         share = mask[shown].reshape(-1, side, cell, side, cell).mean((0, 2, 4))
-        maps = {name: logits[shown].mean(0).astype(np.float64) for name, logits in places.items()}
+        maps = {name: _spread(logits[shown].mean(0), side) for name, logits in places.items()}
         yield Sample(seed, kind, share > _CHANGED, maps)
+
+
+def _spread(places: npt.NDArray[np.float32], side: int) -> Floats:
+    """A map of fewer places, each repeated; streams may answer for places of different sizes."""
+    factor = side // len(places)
+    return np.kron(places.astype(np.float64), np.ones((factor, factor)))
 
 
 def figures(samples: Sequence[Sample]) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from dmcl_sdk.calibration import AbstentionRule
 from dmcl_sdk.network import OnnxNetwork, default_model
 from tests.training.worlds import TINY
 from training.calibrate import store
-from training.checkpoint import load_network
+from training.checkpoint import load_network, save_weights
 from training.export import (
     CARD_KEY,
     TOLERANCE,
+    command,
     export,
     largest_difference,
     plain_spec,
@@ -60,6 +61,19 @@ def test_the_weights_that_ship_are_those_of_the_model_that_ships() -> None:
     served = OnnxNetwork(default_model(), ["cpu"])
     assert weights_digest(WEIGHTS) == served.spec.weights_sha256
     assert largest_difference(load_network(WEIGHTS), served) <= TOLERANCE
+
+
+def test_the_flow_streams_weight_can_be_set_and_the_changed_weights_are_kept(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = TwoStream(TINY)
+    save_weights(tmp_path / "final.safetensors", network, {})
+    command(tmp_path / "final.safetensors", tmp_path / "model.onnx", flow_weight=1.0)
+    changed = load_network(tmp_path / "model.safetensors")
+    served = OnnxNetwork(tmp_path / "model.onnx", ["cpu"])
+
+    assert changed.stream_weight.tolist() == [[0.5] * 3, [1.0] * 3]
+    assert served.spec.weights_sha256 == weights_digest(tmp_path / "model.safetensors")
+    assert largest_difference(changed, served) <= TOLERANCE
 
 
 def test_places_are_what_the_network_learned_of_masks(exported: tuple[TwoStream, Path]) -> None:

@@ -220,6 +220,14 @@ class TwoStream(nn.Module):
             blocks.requires_grad_(scale >= scales)
         self.rgb.train(self.training)
 
+    def weigh_flow(self, weight: float) -> None:
+        """Have the flow stream's own logit count so much in every span's.
+
+        It starts at .5, and training hardly moves it. With an anchored loss logits are evidence, which adds up at 1.
+        """
+        with torch.no_grad():
+            self.stream_weight[1] = weight
+
     def take_flow(self, other: TwoStream) -> None:
         """Take over the flow stream and its heads from a network whose RGB stream may be another.
 
