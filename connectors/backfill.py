@@ -27,7 +27,7 @@ from connectors import deployment, logs
 from connectors.daemon import Daemon, request_id
 from connectors.dead_letters import DeadLetterLimit
 from connectors.deployment import Parts
-from connectors.errors import ConnectorError, StoppedError
+from connectors.errors import ConnectorError, SettingsError, StoppedError
 from connectors.events import Delivery
 from connectors.json_lines import JsonLines
 from connectors.listings import S3Object
@@ -279,6 +279,8 @@ def dry_run(settings: Settings, plan: Backfill) -> NoReturn:
 
 def _ran(settings: Settings, plan: Backfill, stopping: Event) -> tuple[bool, int]:
     progress = Progress()
+    if plan.results is None and not settings.sinks:
+        raise SettingsError("verdicts go nowhere: give --results FILE.jsonl, or settings with a sink")
     with ExitStack() as opened:
         dead = opened.enter_context(closing(JsonLines(plan.dead_letters, _dead_identity)))
         results = None if plan.results is None else opened.enter_context(closing(Results(plan.results)))

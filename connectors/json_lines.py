@@ -52,11 +52,6 @@ class JsonLines:
         with self._lock:
             return self._seen(identity)
 
-    def __len__(self) -> int:
-        with self._lock:
-            ((count,),) = self._index.execute("SELECT COUNT(*) FROM seen")
-            return int(count)
-
     def append(self, line: bytes) -> bool:
         """Write one JSON document and return when the disk has it; False if it was there already.
 

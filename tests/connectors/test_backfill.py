@@ -224,9 +224,10 @@ def test_too_many_dead_letters_stop_it_with_a_message(stock: Stock) -> None:
         (("--csv", "absent.csv"), "absent.csv: No such file"),
         (("--csv", "absent.csv", "--inventory", "manifest.json"), "name one of"),
         (("--inventory", "absent.json"), "absent.json: not found"),
+        (("--no-results",), "verdicts go nowhere: give --results"),
     ],
 )
-def test_what_cannot_be_listed_is_said(stock: Stock, options: tuple[str, ...], said: str) -> None:
+def test_what_cannot_be_done_is_said(stock: Stock, options: tuple[str, ...], said: str) -> None:
     status, text = stock.run(*options)
     assert status == 2
     assert said in text
