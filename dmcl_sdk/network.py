@@ -105,7 +105,7 @@ class FrameCurves:
         flow: (B, T), the flow stream alone.
         rgb_places: (B, T, P, P), which places of the crop, rows from the top, the RGB stream holds to be
             manipulated; None from a model that does not say.
-        flow_places: (B, T, P, P), the same by the flow stream.
+        flow_places: (B, T, P, P), the same by the flow stream, whose P may be another.
     """
 
     fused: Logits

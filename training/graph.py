@@ -17,16 +17,22 @@ _CARRIES = frozenset(
 def eight_bit_nodes(model: onnx.ModelProto) -> set[str]:
     """Names of the nodes to quantise: convolutions, and what lies between two of them.
 
-    In float stay heads and attention (no convolution follows them), normalisations, and convolutions that read a
+    In float stay heads and attention (no convolution follows them), normalisations, convolutions of single channels,
+    which gain no speed and whose ranges differ from channel to channel, and convolutions that read a
     difference of two activations: second temporal differences are tiny beside their few peaks, and 8 bits over that
     range would hold nothing but the peaks.
     """
     constants = {tensor.name for tensor in model.graph.initializer}
+    channelwise = {
+        tensor.name for tensor in model.graph.initializer if tensor.dims[1:2] == [1] and tensor.dims[0] > 1
+    }
     maker = {name: node for node in model.graph.node for name in node.output}
     convolutions = {
         node.name
         for node in model.graph.node
-        if node.op_type == "Conv" and not _reads_difference(node.input[0], maker, constants)
+        if node.op_type == "Conv"
+        and node.input[1] not in channelwise
+        and not _reads_difference(node.input[0], maker, constants)
     }
     ahead = _reached(model, convolutions, maker, constants)
     behind = _reaching(model, convolutions)

@@ -90,7 +90,7 @@ def samples_of(network: OnnxNetwork, runs: Sequence[Run], *, seed: int) -> Itera
 def _spread(places: npt.NDArray[np.float32], side: int) -> Floats:
     """A map of fewer places, each repeated; streams may answer for places of different sizes."""
     factor = side // len(places)
-    return np.kron(places.astype(np.float64), np.ones((factor, factor)))
+    return places.astype(np.float64).repeat(factor, 0).repeat(factor, 1)
 
 
 def figures(samples: Sequence[Sample]) -> dict[str, Any]:

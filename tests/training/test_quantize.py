@@ -115,14 +115,17 @@ Nodes = Callable[..., set[str]]
 
 @pytest.fixture
 def chosen() -> Nodes:
-    """The names that are chosen in a graph of (op, name, inputs) rows; `w` is a constant."""
+    """The names that are chosen in a graph of (op, name, inputs) rows; `w` and the channel-wise `c` are constants."""
 
     def of(*rows: tuple[str, str, list[str]]) -> set[str]:
         nodes = [helper.make_node(op, inputs, [name], name=name) for op, name, inputs in rows]
-        weight = helper.make_tensor("w", TensorProto.FLOAT, [1, 1, 1, 1], [1.0])
+        weights = [
+            helper.make_tensor("w", TensorProto.FLOAT, [1, 1, 1, 1], [1.0]),
+            helper.make_tensor("c", TensorProto.FLOAT, [2, 1, 1, 1], [1.0, 1.0]),
+        ]
         shape: list[str | int | None] = ["n", 1, 8, 8]
         ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in ("x", rows[-1][1])]
-        return eight_bit_nodes(helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:], [weight])))
+        return eight_bit_nodes(helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:], weights)))
 
     return of
 
@@ -136,6 +139,11 @@ def test_what_lies_between_convolutions_is_chosen_with_them(chosen: Nodes) -> No
         ("Conv", "third", ["residual", "w"]),
         ("Softmax", "answer", ["third"]),
     ) == {"first", "relu", "second", "residual", "third"}
+
+
+def test_a_convolution_of_single_channels_stays_in_float(chosen: Nodes) -> None:
+    rows = ("Conv", "first", ["x", "w"]), ("Conv", "each", ["first", "c"]), ("Conv", "last", ["each", "w"])
+    assert chosen(*rows) == {"first", "last"}
 
 
 def test_what_follows_the_last_convolution_stays_in_float(chosen: Nodes) -> None:
