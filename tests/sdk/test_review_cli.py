@@ -110,4 +110,4 @@ def test_what_is_not_a_verdict_is_named_before_anything_is_loaded(tmp_path: Path
     (tmp_path / "no.json").write_text('{"schema": "dmcl.verdict/9"}')
     found = dmcl("verify", tmp_path / "no.json", carphone())
     assert found.returncode == 2
-    assert "not one verdict of dmcl.verdict/1" in found.stderr.replace("\n", " ").replace("│", "")
+    assert "not one verdict of dmcl.verdict/1" in " ".join(found.stderr.replace("│", " ").split())
