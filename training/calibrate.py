@@ -16,7 +16,7 @@ from rich.progress import track
 
 from dmcl_sdk import Detector
 from dmcl_sdk.calibration import AbstentionRule, Platt
-from dmcl_sdk.network import SPEC_KEY, ModelSpec
+from dmcl_sdk.network import ModelSpec
 from training.data.manifest import read_manifest
 from training.grouping import independent_groups, shares_of_groups
 from training.scores import Scored, Scorer
@@ -217,17 +217,6 @@ def _frame_logits(scored: Sequence[Scored]) -> tuple[Floats, npt.NDArray[np.intp
     return np.concatenate(rows), np.concatenate(owners)
 
 
-def store(path: Path, spec: ModelSpec) -> None:
-    """Replace the specification inside a model file."""
-    import onnx
-
-    model = onnx.load(path)
-    onnx.helper.set_model_props(model, {SPEC_KEY: spec.model_dump_json()})
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(model.SerializeToString())
-    partial.replace(path)
-
-
 def command(
     model: Annotated[Path, typer.Argument(help="A model file; its calibration is replaced.", exists=True)],
     data: Annotated[
@@ -251,6 +240,8 @@ def command(
     the split but not among them, at most the stated share is called manipulated. With few people only a larger share
     can be promised; what is promised is printed.
     """
+    from training.export import respecify
+
     try:
         clips = read_manifest(data, split="val")
     except (ValueError, FileNotFoundError) as error:
@@ -269,7 +260,7 @@ def command(
             )
         except ValueError as error:
             raise typer.BadParameter(f"{data}: {error}", param_hint="DATA") from error
-    store(model, spec)
+    respecify(model, spec)
     rule = promise.rule
     typer.echo(
         f"{model}: slope {spec.calibration.slope:.3f}\n"

@@ -11,7 +11,6 @@ from safetensors.torch import save_file
 from dmcl_sdk.calibration import AbstentionRule
 from dmcl_sdk.network import OnnxNetwork, default_model
 from tests.training.worlds import TINY
-from training.calibrate import store
 from training.checkpoint import load_network, save_weights
 from training.export import (
     CARD_KEY,
@@ -21,6 +20,7 @@ from training.export import (
     largest_difference,
     plain_spec,
     random_input,
+    respecify,
     weights_digest,
 )
 from training.finetune import WEIGHTS
@@ -110,9 +110,10 @@ def test_a_calibration_is_stored_without_touching_the_weights(
     path = tmp_path / "model.onnx"
     path.write_bytes(exported[1].read_bytes())
     before = OnnxNetwork(path, ["cpu"])
-    store(path, before.spec.model_copy(update={"abstention": AbstentionRule(0.9, 0.1)}))
+    respecify(path, before.spec.model_copy(update={"abstention": AbstentionRule(0.9, 0.1)}))
     after = OnnxNetwork(path, ["cpu"])
     assert after.spec.abstention == AbstentionRule(0.9, 0.1)
+    assert CARD_KEY in {entry.key for entry in onnx.load(path).metadata_props}
     rng = np.random.default_rng(0)
     rgb = rng.integers(0, 256, (1, 16, 64, 64, 3), np.uint8)
     motion = rng.integers(-40, 40, (1, 16, 12, 32, 32), np.int8)

@@ -14,7 +14,7 @@ from dmcl_sdk import Detector
 from dmcl_sdk.network import default_model
 from tests.made import make_video
 from tests.training.made_scores import face_of
-from training.calibrate import store
+from training.export import respecify
 from training.scores import Scored, Scorer, _read, _write, face_logit
 
 
@@ -62,7 +62,7 @@ def test_a_new_calibration_needs_no_new_scores(detector: Detector, faceless: Pat
     model = tmp_path / "recalibrated.onnx"
     shutil.copy(default_model(), model)
     steeper = replace(detector.spec.calibration, slope=9.0)
-    store(model, detector.spec.model_copy(update={"calibration": steeper}))
+    respecify(model, detector.spec.model_copy(update={"calibration": steeper}))
     again = Detector(model, providers=["cpu"])
 
     assert again.spec.calibration.slope == 9.0
