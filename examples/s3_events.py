@@ -126,7 +126,9 @@ def ministack(program: Path) -> Iterator[str]:
         port = int(free.getsockname()[1])
     environment = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port)}
     with (OUT / "ministack.log").open("wb") as log:
-        running = subprocess.Popen([program], env=os.environ | environment, cwd=OUT, stdout=log, stderr=log)  # noqa: S603 - as asked
+        running = subprocess.Popen(  # noqa: S603 - as asked
+            [program.resolve()], env=os.environ | environment, cwd=OUT, stdout=log, stderr=log
+        )
     try:
         while running.poll() is None:
             with socket.socket() as probe:
