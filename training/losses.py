@@ -67,16 +67,14 @@ def dmcl_loss(
     def judged(logits: Tensor, truth: Tensor) -> Tensor:
         return evidence(logits, truth, weights.anchor)
 
+    windowed = [
+        judged(logits.float(), _window_labels(labels, span))
+        for logits, span in zip(extra.windows, spans, strict=True)
+    ]
     parts = {
         "video": judged(pool_logits(curves.fused, weights.pooling_sharpness), fake),
         "frames": weights.frames * judged(curves.fused, labels),
-        "windows": weights.windows
-        * torch.stack(
-            [
-                judged(logits.float(), _window_labels(labels, span))
-                for logits, span in zip(extra.windows, spans, strict=True)
-            ]
-        ).mean(),
+        "windows": weights.windows * torch.stack(windowed).mean(),
         "streams": weights.streams * (judged(curves.rgb, labels) + judged(curves.flow, labels)) / 2,
     }
     three = (curves.fused, curves.rgb, curves.flow)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gc
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -21,30 +20,13 @@ from connectors.testing import (
     events_arrive_whole_and_unchanged,
     made_delivery,
 )
-from tests.connectors.faults import ChaosProxy, chaos_proxy
+from tests.connectors.faults import ChaosProxy
 from tests.connectors.servers import free_port, tansu
 
-# kafka-python leaves the socket of a connection that failed to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
-
-
-@pytest.fixture(autouse=True)
-def _sockets_are_collected() -> Iterator[None]:
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
-
-
-@pytest.fixture(scope="module")
-def broken_way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChaosProxy]:
-    """The only way to a broker of this module's own."""
-    with (
-        chaos_proxy() as proxy,
-        tansu(tmp_path_factory.mktemp("tansu"), advertised=proxy.port) as process,
-    ):
-        proxy.upstream_port = process.port
-        yield proxy
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.usefixtures("sockets_are_collected"),
+]
 
 
 @contextmanager

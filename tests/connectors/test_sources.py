@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from uuid import uuid4
@@ -20,28 +19,12 @@ from connectors.sources.kafka import KafkaSettings, KafkaSource
 from connectors.sources.sqs import SqsSource, SqsSourceSettings
 from connectors.testing import SOURCE_CHECKS, SourceBench
 from tests.connectors.faults import ChaosProxy, chaos_proxy
-from tests.connectors.servers import Aws, free_port, tansu
+from tests.connectors.servers import Aws, free_port
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
-
-
-@pytest.fixture(autouse=True)
-def _sockets_are_collected() -> Iterator[None]:
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
-
-
-@pytest.fixture(scope="module")
-def broken_way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChaosProxy]:
-    """The only way to a broker of this module's own."""
-    with (
-        chaos_proxy() as proxy,
-        tansu(tmp_path_factory.mktemp("tansu"), advertised=proxy.port) as process,
-    ):
-        proxy.upstream_port = process.port
-        yield proxy
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.usefixtures("sockets_are_collected"),
+]
 
 
 def made_topics(broker: str, *names: str) -> None:

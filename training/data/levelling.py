@@ -18,7 +18,7 @@ def level(clips: tuple[Clip, Clip]) -> tuple[Clip, Clip]:
     first, second = (sharpness(clip) for clip in clips)
     if first > second:
         return _softened(clips[0], second), clips[1]
-    return clips[0], _softened(clips[1], first)
+    return clips[0], _softened(clips[1], first) if second > first else clips[1]
 
 
 def sharpness(clip: Clip) -> float:
@@ -27,10 +27,8 @@ def sharpness(clip: Clip) -> float:
 
 
 def _softened(clip: Clip, wanted: float) -> Clip:
-    """The clip after the weakest blur of a few that leaves it no sharper than wanted."""
+    """A sharper clip after the weakest blur of a few that leaves it no sharper than wanted."""
     grey = _some_grey(clip)
-    if _fine_share(grey) <= wanted:
-        return clip
     for blur_px in _BLURS_PX:
         if _fine_share([_blurred(frame, blur_px) for frame in grey]) <= wanted:
             break
