@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -7,11 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import botocore.session
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from botocore.validate import ParamValidator
 from hypothesis import given, settings
 
-from dmcl_sdk.exporters import COOP_FIELDS, to_coop, to_osprey, to_rekognition, to_webvtt
+from dmcl_sdk.exporters import (
+    COOP_FIELDS,
+    PARQUET_COLUMNS,
+    parquet_schema,
+    to_coop,
+    to_osprey,
+    to_rekognition,
+    to_rows,
+    to_webvtt,
+    write_parquet,
+)
 from dmcl_sdk.verdict import Asset, Reason, Verdict
 from tests.sdk.verdicts import some_verdicts
 
@@ -39,9 +52,19 @@ def coop(verdict: Verdict) -> dict[str, Any]:
     return to_coop(verdict, type_id="2f9c4f", item_id="post-81")
 
 
+def parquet(verdicts: list[Verdict], **options: int) -> pa.Table:
+    """The table that is read back from what was written."""
+    file = io.BytesIO()
+    written = write_parquet(verdicts, file, **options)
+    table = pq.read_table(file)
+    assert table.num_rows == written
+    return table
+
+
 @pytest.mark.parametrize(
     ("name", "export"),
     [
+        ("parquet", lambda verdict: {"columns": PARQUET_COLUMNS, "rows": to_rows(verdict)}),
         ("rekognition", to_rekognition),
         ("coop", lambda verdict: to_coop(verdict, type_id="2f9c4f", report_url=REPORT)),
         ("osprey", osprey),
@@ -63,6 +86,7 @@ def test_every_verdict_has_every_shape(verdict: Verdict) -> None:
     for export in (to_rekognition, osprey, coop):
         json.dumps(export(verdict), allow_nan=False)
     assert to_webvtt(verdict).startswith("WEBVTT\n\n")
+    assert parquet([verdict]).to_pylist() == to_rows(verdict)
 
 
 def test_rekognitions_own_client_knows_every_field_and_its_type(verdict: Verdict, unjudged: Verdict) -> None:
@@ -131,3 +155,18 @@ def test_subtitles_are_of_suspect_spans_in_order_of_time_and_count_hours(verdict
     cues = [block.split("\n") for block in to_webvtt(verdict).strip().split("\n\n")[2:]]
     assert [cue[0] for cue in cues] == ["span-0", "span-2"]
     assert cues[1][1] == "00:00:08.000 --> 01:01:01.007"
+
+
+def test_parquet_has_a_row_a_span_and_one_for_a_video_without(verdict: Verdict, unjudged: Verdict) -> None:
+    table = parquet([verdict, unjudged, verdict], rows_at_once=2)
+    spans = [span.span_id for span in verdict.spans]
+    assert table.column("span_id").to_pylist() == [*spans, None, *spans]
+    last = table.to_pylist()[len(spans)]
+    assert (last["status"], last["label"], last["reasons"]) == ("not_applicable", None, ["no_face"])
+
+
+def test_parquet_is_read_with_the_columns_and_types_that_are_published(unjudged: Verdict) -> None:
+    for table in (parquet([]), parquet([unjudged])):
+        assert table.schema.equals(parquet_schema(), check_metadata=True)
+    assert parquet_schema().names == list(PARQUET_COLUMNS)
+    assert parquet_schema().metadata == {b"dmcl.schema": b"dmcl.verdict/1"}
