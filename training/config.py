@@ -53,6 +53,8 @@ class Clips(Table):
         frames: frames a clip, a multiple of 8.
         rate: peak learning rate; warmed up over the first 3 %, then falling by cosine to zero.
         rgb_rate: factor on the RGB backbone's rate; 0 freezes it.
+        fusion_rate: factor on the rate of the few weights of streams and spans: AdamW moves a weight by about the rate
+            a step, and these have a long way to go.
         held: how many of the lite0 backbone's finest scales stay as they are.
         hold_statistics: whether its norms keep their running statistics: frames of a few clips are much alike.
     """
@@ -62,6 +64,7 @@ class Clips(Table):
     frames: int = Field(default=24, ge=16, multiple_of=8)
     rate: float = Field(default=6e-4, gt=0)
     rgb_rate: float = Field(default=1.0, ge=0)
+    fusion_rate: float = Field(default=1.0, ge=0)
     held: int = Field(default=0, ge=0, le=5)
     hold_statistics: bool = False
 

@@ -181,8 +181,9 @@ def steps_for(videos: int, pairs: int) -> int:
 
 
 def frozen_parts(train: tuple[str, ...]) -> frozenset[Part]:
-    """The parts that stay when only these learn."""
-    return frozenset() if "all" in train else frozenset(part for part in PARTS if part not in train)
+    """The parts that stay when only these learn; `heads` are also what weighs the streams."""
+    learning = {*train, "fusion"} if "heads" in train else set(train)
+    return frozenset() if "all" in train else frozenset(part for part in PARTS if part not in learning)
 
 
 def _start(path: Path) -> TwoStream:

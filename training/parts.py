@@ -10,14 +10,15 @@ from torch import nn
 
 from training.networks.two_stream import TwoStream
 
-Part = Literal["backbone", "streams", "msmr", "msca", "heads"]
+Part = Literal["backbone", "streams", "msmr", "msca", "heads", "fusion"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
 # the first that matches, from the start of the name
 _NAMES: tuple[tuple[str, Part], ...] = (
     (r"(rgb\.paths|rgb\.scales\.downs|flow\.downs|priorities|explain)\b", "msmr"),
     (r"attention\b", "msca"),
-    (r"(rgb_head|flow_head|rgb_places|flow_places|span_weight|stream_weight)\b", "heads"),
+    (r"(rgb_head|flow_head|rgb_places|flow_places)\b", "heads"),
+    (r"(span_weight|stream_weight)\b", "fusion"),
     (r"rgb\.(backbone|stem|norm|scales)\b", "backbone"),
     (r"(rgb|flow|flow_stem)\b", "streams"),
 )
@@ -27,7 +28,7 @@ def part_of(name: str) -> Part:
     """The part of a parameter or module of `TwoStream`, by its dotted name.
 
     `backbone` is what RGB features are made of in space; `streams` the flow's tower, and the RGB blocks over time that
-    a pretrained backbone is given.
+    a pretrained backbone is given; `fusion` the few numbers by which streams and spans are weighed.
 
     Raises:
         ValueError: a name that belongs nowhere.
@@ -39,10 +40,11 @@ def part_of(name: str) -> Part:
 
 
 def parameter_groups(network: TwoStream, decay: float) -> list[dict[str, Any]]:
-    """For the optimizer: a group for each part, decayed (matrices and kernels) and not (norms, biases)."""
+    """For the optimizer: a group for each part, decayed (matrices and kernels) and not (norms, biases, fusion)."""
     groups: dict[tuple[Part, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
-        groups.setdefault((part_of(name), parameter.ndim > 1), []).append(parameter)
+        part = part_of(name)
+        groups.setdefault((part, parameter.ndim > 1 and part != "fusion"), []).append(parameter)
     return [
         {"params": parameters, "part": part, "weight_decay": decay if decayed else 0.0}
         for (part, decayed), parameters in groups.items()

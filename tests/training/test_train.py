@@ -152,6 +152,18 @@ def test_a_rate_of_zero_freezes_the_rgb_backbone_and_nothing_else(tmp_path: Path
     assert {"rgb_head.logit.weight", "flow_stem.conv.weight", "flow_stem.norm.running_mean"} <= moved
 
 
+def test_the_weights_of_streams_and_spans_go_as_far_as_their_own_rate_lets_them(tmp_path: Path) -> None:
+    moved = []
+    for factor in (1.0, 50.0):
+        settings = tiny_run(
+            tmp_path, tmp_path / f"{factor}", pictures={"steps": 0}, clips={"fusion_rate": factor}, ema=0.0
+        )
+        network = TwoStream(TINY)
+        fit(settings, network, stages(settings, small_pairs(tmp_path)), digest="", place=HERE)
+        moved.append(float((network.stream_weight - 0.5).detach().abs().max()))
+    assert moved[1] > 10 * moved[0] > 0
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_the_running_mean_lags_behind_and_is_what_is_kept(tmp_path: Path, precision: str) -> None:
     settings = tiny_run(tmp_path, tmp_path / "out", pictures={"steps": 0}, ema=0.9, precision=precision)
