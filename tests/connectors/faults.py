@@ -146,6 +146,7 @@ class Exchange(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     server: WebServer
+    asked: Seen
 
     def answer(
         self, status: int = 200, body: bytes = b"", headers: Mapping[str, object] | None = None
@@ -178,8 +179,8 @@ class Exchange(BaseHTTPRequestHandler):
         """By the server's routes."""
         size = int(self.headers.get("content-length", 0))
         body = self.rfile.read(size)
-        seen = Seen(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body)
-        self.server.seen.append(seen)
+        self.asked = Seen(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body)
+        self.server.seen.append(self.asked)
         route = self.server.routes.get(self.path.partition("?")[0], _nothing_there)
         with suppress(ConnectionError, ssl.SSLError):
             route(self)
