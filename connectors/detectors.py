@@ -1,41 +1,22 @@
-"""Which detector scores: the one of this package, or another by entry point or by name.
+"""Which detector scores: the one of this package, or another by entry point or by name (`dmcl_sdk.plugins`).
 
-A detector is anything with `score(path) -> Verdict`. Another package publishes a callable that makes one under the
-entry point group `dmcl.detectors`; its keyword arguments are the table `scoring.options`. One that is not published is
-named by `package.module:callable`.
-
-    [project.entry-points."dmcl.detectors"]
-    vendor = "example.vendor:open_detector"
+The keyword arguments of the callable that makes it are the table `scoring.options`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 from collections.abc import Mapping
-from importlib.metadata import entry_points, version
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from importlib.metadata import version
+from typing import Any
 
 from connectors.errors import SettingsError
+from dmcl_sdk import plugins
 from dmcl_sdk.errors import DeploymentError
-from dmcl_sdk.verdict import Verdict
+from dmcl_sdk.plugins import Scorer, open_default
 
-GROUP = "dmcl.detectors"
-
-
-@runtime_checkable
-class Scorer(Protocol):
-    """What is asked of a detector."""
-
-    def score(self, video: Path) -> Verdict:
-        """A verdict on one file.
-
-        Raises:
-            VideoError: the file is not a video.
-        """
-        ...
+__all__ = ["Scorer", "fingerprint", "open_default", "open_detector"]
 
 
 def open_detector(name: str, options: Mapping[str, Any]) -> Scorer:
@@ -44,14 +25,10 @@ def open_detector(name: str, options: Mapping[str, Any]) -> Scorer:
     Raises:
         SettingsError: there is none, or it does not start with these options.
     """
-    factory = _factory(name)
     try:
-        detector = factory(**options)
-    except (DeploymentError, TypeError, ValueError) as error:
-        raise SettingsError(f"the detector {name} does not start: {error}") from error
-    if not isinstance(detector, Scorer):
-        raise SettingsError(f"the detector {name} is a {type(detector).__name__} and has no score(video)")
-    return detector
+        return plugins.open_detector(name, options)
+    except DeploymentError as error:
+        raise SettingsError(str(error)) from error
 
 
 def fingerprint(name: str, options: Mapping[str, Any], detector: Scorer) -> str:
@@ -66,41 +43,3 @@ def fingerprint(name: str, options: Mapping[str, Any], detector: Scorer) -> str:
     else:
         parts = [name, dict(options), version("dmcl-sdk")]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def open_default(
-    *,
-    model: str | None = None,
-    providers: list[str] | None = None,
-    face_model: str | None = None,
-    max_seconds: float | None = None,
-) -> Scorer:
-    """This package's detector, by what a table of settings can say.
-
-    Args:
-        model: a model file; the one that ships without.
-        providers: execution providers in order of preference; the best that starts without.
-        face_model: a YuNet file; MTCNN without.
-        max_seconds: how much of each video is read.
-    """
-    from dmcl_sdk.detector import Detector  # noqa: PLC0415 - heavy: only a scoring process needs it
-    from dmcl_sdk.video import VideoLimits  # noqa: PLC0415 - the same
-
-    limits = None if max_seconds is None else VideoLimits(max_duration_s=max_seconds)
-    return Detector(model, providers=providers, face_model=face_model, limits=limits)
-
-
-def _factory(name: str) -> Any:  # noqa: ANN401 - whatever stands there
-    published = {entry.name: entry for entry in reversed(entry_points(group=GROUP))}
-    try:
-        if name in published:
-            return published[name].load()
-        module, colon, attribute = name.partition(":")
-        if not (colon and module and attribute):
-            there_are = ", ".join(sorted(published))
-            raise SettingsError(
-                f"no detector {name!r}: there are {there_are}, or name package.module:callable"
-            )
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise SettingsError(f"the detector {name} does not load: {error}") from error

@@ -12,13 +12,14 @@ import traceback
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import typer
 
 from dmcl_sdk.errors import DeploymentError, VideoError
-from dmcl_sdk.plugins import command_entry_points, origin, run_command
-from dmcl_sdk.review_cli import Reporting, check_embed, evidence, report, verify
+from dmcl_sdk.plugins import Scorer as Plugin
+from dmcl_sdk.plugins import command_entry_points, open_default, open_detector, origin, run_command
+from dmcl_sdk.review_cli import Explainer, Reporting, check_embed, evidence, report, verify
 from dmcl_sdk.terminal import OnProgress, note, progress_bar, show, write
 
 if TYPE_CHECKING:
@@ -49,6 +50,16 @@ class Scorer(Protocol):
     def score(self, video: str, *, on_progress: OnProgress | None = None) -> Verdict:
         """A verdict on one file; raises VideoError."""
         ...
+
+
+class _Silent:
+    """A detector of another package, which tells of no progress."""
+
+    def __init__(self, detector: Plugin) -> None:
+        self._detector = detector
+
+    def score(self, video: str, *, on_progress: OnProgress | None = None) -> Verdict:  # noqa: ARG002
+        return self._detector.score(Path(video))
 
 
 def main() -> None:
@@ -111,6 +122,10 @@ def score(
     embed: Annotated[
         bool, typer.Option("--embed", help="Put each video inside its page (up to 64 MiB).")
     ] = False,
+    detector: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="A detector that a package has added, or package.module:callable."),
+    ] = "default",
     model: Annotated[Path | None, typer.Option(help="Model file; the one that ships if not given.")] = None,
     device: Annotated[Device, typer.Option(help="Where the network runs.")] = "auto",
     face_model: Annotated[Path | None, typer.Option(help="YuNet file; MTCNN if not given.")] = None,
@@ -129,22 +144,35 @@ def score(
     2 bad usage, or a wrong installation;
     3 some file was not a video, and --fail-on did not match.
     """
-    from dmcl_sdk.detector import Detector
-    from dmcl_sdk.video import VideoLimits
+    given = {
+        "model": model and str(model),
+        "providers": None if device == "auto" else [device],
+        "face_model": face_model and str(face_model),
+        "max_seconds": max_seconds,
+    }
+    opened = _opened(detector, {name: value for name, value in given.items() if value is not None})
+    if reports is None:
+        raise typer.Exit(score_files(opened, files, json=json, fail_on=fail_on))
+    from dmcl_sdk.report.folder import ReportFolder
 
-    limits = VideoLimits() if max_seconds is None else VideoLimits(max_duration_s=max_seconds)
-    providers = None if device == "auto" else [device]
-    with Detector(model, providers=providers, face_model=face_model, limits=limits) as detector:
-        if reports is None:
-            raise typer.Exit(score_files(detector, files, json=json, fail_on=fail_on))
-        from dmcl_sdk.report.folder import ReportFolder
-
-        for name in files if embed else ():
-            check_embed(Path(name))
-        folder = ReportFolder(reports, embed=embed)
-        status = score_files(Reporting(detector, folder), files, json=json, fail_on=fail_on)
-        note(f"reports: {reports / 'index.html'}")
+    if not isinstance(opened, Explainer):
+        raise typer.BadParameter(f"the detector {detector} gives no evidence to show", param_hint="--report")
+    for name in files if embed else ():
+        check_embed(Path(name))
+    folder = ReportFolder(reports, embed=embed)
+    status = score_files(Reporting(opened, folder), files, json=json, fail_on=fail_on)
+    note(f"reports: {reports / 'index.html'}")
     raise typer.Exit(status)
+
+
+def _opened(name: str, options: dict[str, Any]) -> Scorer:
+    """The detector of that name, telling of its progress where it can."""
+    from dmcl_sdk.detector import Detector
+
+    if name == "default":
+        return open_default(**options)
+    opened = open_detector(name, options)
+    return opened if isinstance(opened, Detector) else _Silent(opened)
 
 
 def score_files(detector: Scorer, files: Sequence[str], *, json: bool, fail_on: FailOn | None) -> int:

@@ -1,24 +1,50 @@
-"""Commands of other packages, by the entry point group `dmcl.commands`.
+"""What other packages add, by entry points: commands, detectors, policies.
 
-An entry point names a Typer app, a command object or a plain function. It is loaded when it is called and not
-before, so one that is broken costs nobody else anything.
+`dmcl.commands`: a Typer app, a command object or a plain function. It is loaded when it is called and not before, so
+one that is broken costs nobody else anything.
+
+`dmcl.detectors`: a callable that makes a detector, which is anything with `score(path) -> Verdict`. Options are its
+keyword arguments.
+
+    [project.entry-points."dmcl.detectors"]
+    vendor = "example.vendor:open_detector"
 """
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import typer
 
 from dmcl_sdk.errors import DeploymentError
 from dmcl_sdk.verdict import Decision, Verdict
 
+if TYPE_CHECKING:
+    from dmcl_sdk.detector import Detector
+
 GROUP = "dmcl.commands"
+DETECTOR_GROUP = "dmcl.detectors"
 POLICY_GROUP = "dmcl.policies"
 _OPTIONAL = re.compile(r"""^(?P<name>[\w.-]+).*;.*\bextra\s*==\s*["'](?P<extra>[\w.-]+)["']""")
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """What is asked of a detector."""
+
+    def score(self, video: Path) -> Verdict:
+        """A verdict on one file; the same for the same bytes, timings aside, and from any thread.
+
+        Raises:
+            VideoError: the file is not a video.
+        """
+        ...
 
 
 def command_entry_points() -> list[EntryPoint]:
@@ -34,6 +60,16 @@ def origin(entry: EntryPoint) -> str:
     return entry.module if entry.dist is None else entry.dist.name
 
 
+def load_command(entry: EntryPoint) -> Callable[..., object]:
+    """The command itself, as a Typer app or a command object; raises whatever its package does."""
+    target: Callable[..., object] = entry.load()
+    if isinstance(target, typer.Typer) or hasattr(target, "main"):
+        return target
+    app = typer.Typer(add_completion=False)
+    app.command()(target)
+    return app
+
+
 def run_command(entry: EntryPoint, args: list[str], program: str) -> None:
     """Load the command and run it with these arguments; it exits as it sees fit.
 
@@ -41,13 +77,55 @@ def run_command(entry: EntryPoint, args: list[str], program: str) -> None:
         DeploymentError: it does not load, or a package that it needs is not installed.
     """
     try:
-        command = _runnable(entry.load())
+        command = load_command(entry)
     except (ImportError, AttributeError) as error:
         raise DeploymentError(_why_not(entry, error, program)) from error
     try:
         command(args=args, prog_name=f"{program} {entry.name}")
     except ModuleNotFoundError as error:  # what is imported where it is used
         raise DeploymentError(_why_not(entry, error, program)) from error
+
+
+def open_detector(name: str, options: Mapping[str, Any]) -> Scorer:
+    """A detector, ready to score.
+
+    Args:
+        name: an entry point of `dmcl.detectors`, or `package.module:callable`.
+        options: its keyword arguments.
+
+    Raises:
+        DeploymentError: there is none, or it does not start with these options.
+    """
+    factory = _detector_factory(name)
+    try:
+        detector = factory(**options)
+    except (DeploymentError, TypeError, ValueError) as error:
+        raise DeploymentError(f"the detector {name} does not start: {error}") from error
+    if not isinstance(detector, Scorer):
+        raise DeploymentError(f"the detector {name} is a {type(detector).__name__} and has no score(video)")
+    return detector
+
+
+def open_default(
+    *,
+    model: str | None = None,
+    providers: list[str] | None = None,
+    face_model: str | None = None,
+    max_seconds: float | None = None,
+) -> Detector:
+    """This package's detector, by what a command line or a table of settings can say.
+
+    Args:
+        model: a model file; the one that ships without.
+        providers: execution providers in order of preference; the best that starts without.
+        face_model: a YuNet file; MTCNN without.
+        max_seconds: how much of each video is read.
+    """
+    from dmcl_sdk.detector import Detector  # noqa: PLC0415 - heavy: only who scores needs it
+    from dmcl_sdk.video import VideoLimits  # noqa: PLC0415 - the same
+
+    limits = None if max_seconds is None else VideoLimits(max_duration_s=max_seconds)
+    return Detector(model, providers=providers, face_model=face_model, limits=limits)
 
 
 def read_policy(reference: str) -> Callable[[Verdict], Decision]:
@@ -70,12 +148,20 @@ def read_policy(reference: str) -> Callable[[Verdict], Decision]:
     return decide
 
 
-def _runnable(target: Callable[..., object]) -> Callable[..., object]:
-    if isinstance(target, typer.Typer) or hasattr(target, "main"):
-        return target
-    app = typer.Typer(add_completion=False)
-    app.command()(target)
-    return app
+def _detector_factory(name: str) -> Any:  # noqa: ANN401 - whatever stands there
+    published = {entry.name: entry for entry in reversed(entry_points(group=DETECTOR_GROUP))}
+    try:
+        if name in published:
+            return published[name].load()
+        module, colon, attribute = name.partition(":")
+        if not (colon and module and attribute):
+            there_are = ", ".join(sorted(published))
+            raise DeploymentError(
+                f"no detector {name!r}: there are {there_are}, or name package.module:callable"
+            )
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise DeploymentError(f"the detector {name} does not load: {error}") from error
 
 
 def _why_not(entry: EntryPoint, error: Exception, program: str) -> str:

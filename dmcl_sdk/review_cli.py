@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_format
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, runtime_checkable
 
 import typer
 from pydantic import ValidationError
@@ -49,10 +49,19 @@ Redact = Annotated[
 ]
 
 
+@runtime_checkable
+class Explainer(Protocol):
+    """What a page needs of a detector."""
+
+    def explain(self, video: str, *, on_progress: OnProgress | None = None) -> Explanation:
+        """A verdict on one file and the evidence behind it; raises VideoError."""
+        ...
+
+
 class Reporting:
     """A detector whose every verdict leaves a page in a folder."""
 
-    def __init__(self, detector: Detector, folder: ReportFolder) -> None:
+    def __init__(self, detector: Explainer, folder: ReportFolder) -> None:
         self._detector, self._folder = detector, folder
 
     def score(self, video: str, *, on_progress: OnProgress | None = None) -> Verdict:

@@ -40,11 +40,12 @@ class DaemonProcess:
         """Run, and wait until the loop does."""
         began = len(self.log())
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DMCL_")}
+        plugins = environment.get("PYTHONPATH", "")
         with (self.folder / f"{self.name}.log").open("ab") as log:
             self.running = subprocess.Popen(
                 [*_dying_with_us(), str(PROGRAM), *self.command.split()],
                 cwd=ROOT,
-                env=environment | {"PYTHONPATH": str(ROOT)} | self._variables(),
+                env=environment | {"PYTHONPATH": f"{ROOT}{os.pathsep}{plugins}"} | self._variables(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
