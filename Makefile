@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
-PACKAGES := dmcl_sdk connectors training tests examples benchmarks
+PACKAGES := dmcl_sdk connectors training tests examples benchmarks docs
 # Two workers, one thread each: more threads than cores only wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
@@ -65,8 +65,9 @@ test-all: $(DEV)  ## The slow tests too
 bench: $(DEV)  ## What scoring costs beside a bare decode
 	$(BIN)/python benchmarks/score.py
 
-docs: $(DEV)  ## Write the published schema anew
+docs: $(DEV)  ## The documentation into docs/_build, and the published schema anew
 	$(BIN)/dmcl schema verdict > docs/schema/verdict-1.json
+	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build
 
 $(READY):
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
