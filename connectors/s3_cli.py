@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -87,7 +87,10 @@ def backfill(
     ] = False,
     results: Annotated[
         Path | None,
-        typer.Option(help="Write verdicts here too, one JSON object a line.", show_default=False),
+        typer.Option(
+            help="Write verdicts here too: FILE.parquet a row a span, all else one JSON object a line.",
+            show_default=False,
+        ),
     ] = None,
     dead_letters: Annotated[
         Path, typer.Option(help="What can never be scanned, with its reason, one JSON object a line.")
@@ -95,6 +98,10 @@ def backfill(
     rate: Annotated[
         float | None, typer.Option(min=0.001, help="Most videos to begin in a second.", show_default=False)
     ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="Scan on this machine, or on the cluster of Ray that RAY_ADDRESS names."),
+    ] = "local",
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Count what is to do, what is done and how large it is; do nothing."),
@@ -105,27 +112,38 @@ def backfill(
     Interrupted at any moment, the same command goes on: the ledger knows what was delivered, and that is not done
     again, unless the object, the model or the policy has changed. What stands in the file of dead letters is not tried
     again either; once their cause is mended, move that file away. Verdicts go to the sinks of the settings, to
-    --results, or both. Without a table [s3]; how S3 is reached stands in [media.s3].
+    --results, or both. A table in Parquet is written at the end, of the lines in FILE.parquet.jsonl beside it. Without
+    a table [s3]; how S3 is reached stands in [media.s3].
+
+    With --engine ray, actors on all machines of a cluster do the work, each with what the settings say; this machine
+    lists, and writes results and dead letters. They share a ledger in PostgreSQL. Files that settings name, as a
+    policy, must be on each machine.
 
     \b
         dmcl s3 backfill s3://uploads/2026/ --dry-run
-        dmcl s3 backfill s3://uploads/2026/ --results verdicts.jsonl
+        dmcl s3 backfill s3://uploads/2026/ --results verdicts.jsonl      or verdicts.parquet
         dmcl s3 backfill --inventory s3://inventories/uploads/all/2026-05-04T01-00Z/manifest.json --rate 5
 
     Exit status: 0 all have a verdict; 3 some are dead letters; 130 interrupted; 2 the deployment is wrong, or too many
     dead letters; 70 a bug.
     """
-    from connectors import backfill as command
+    from connectors.backfill import Backfill, here
 
     settings = read(config)
-    plan = command.Backfill(
+    plan = Backfill(
         listing=_listing(settings, where, inventory, csv, encoded_keys),
         dead_letters=dead_letters,
         results=results,
         every_key=every_key or csv is not None,
         rate=rate,
     )
-    (command.dry_run if dry_run else command.run)(settings, plan)
+    if dry_run:
+        here.dry_run(settings, plan)
+    if engine == "ray":
+        from connectors.backfill import on_ray
+
+        on_ray.run(settings, plan)
+    here.run(settings, plan)
 
 
 def _listing(

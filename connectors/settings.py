@@ -15,7 +15,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
@@ -60,6 +60,19 @@ _SHOWN = {
 """Texts in the tables of sources and sinks, which may hold anything, that are no secrets."""
 
 
+class RaySettings(BaseModel):
+    """What `dmcl s3 backfill --engine ray` takes of a cluster, which `RAY_ADDRESS` names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    actors: Annotated[int, Field(ge=1)] | None = None
+    """Most of them, each with its scoring processes; as many as the cluster has room for without."""
+    cpus: Annotated[float, Field(gt=0)] | None = None
+    """Cores that an actor asks for; as many as scoring processes without."""
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+    """GPUs that an actor asks for; also set `scoring.options.providers`."""
+
+
 class Settings(BaseModel):
     """Everything that a deployment says."""
 
@@ -82,6 +95,7 @@ class Settings(BaseModel):
     work: WorkSettings = WorkSettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
     service: ServiceSettings = ServiceSettings()
+    ray: RaySettings = RaySettings()
 
     def lines(self) -> Iterator[str]:
         """What is in force as lines of TOML, without secrets and what is not set."""

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,8 @@ class DaemonProcess:
     command: str
     settings: Mapping[str, Any]
     name: str = "daemon"
+    inside: Sequence[str] = ()
+    """What goes before the command, as `ip netns exec NAME`."""
     port: int = field(default_factory=free_port)
     running: subprocess.Popen[bytes] | None = None
 
@@ -43,7 +45,7 @@ class DaemonProcess:
         plugins = environment.get("PYTHONPATH", "")
         with (self.folder / f"{self.name}.log").open("ab") as log:
             self.running = subprocess.Popen(
-                [*_dying_with_us(), str(PROGRAM), *self.command.split()],
+                [*_dying_with_us(), *self.inside, str(PROGRAM), *self.command.split()],
                 cwd=ROOT,
                 env=environment | {"PYTHONPATH": f"{ROOT}{os.pathsep}{plugins}"} | self._variables(),
                 stdin=subprocess.DEVNULL,

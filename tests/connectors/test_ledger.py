@@ -30,8 +30,8 @@ Open = Callable[[], AbstractContextManager[Ledger]]
 
 
 @pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    with postgresql(tmp_path_factory.mktemp("postgresql")) as process:
+def database() -> Iterator[Process]:
+    with postgresql() as process:
         yield process
 
 
@@ -262,14 +262,14 @@ def test_a_password_is_never_shown() -> None:
 
 @pytest.mark.slow
 @pytest.mark.durability
-def test_a_database_that_is_away_is_transient_and_comes_back(tmp_path: Path) -> None:
+def test_a_database_that_is_away_is_transient_and_comes_back() -> None:
     with (
-        postgresql(tmp_path) as process,
+        postgresql() as process,
         open_ledger(LedgerSettings.model_validate({"url": url(process)})) as ledger,
     ):
         ledger.record("before", "content", a_verdict(), made_delivery(), NOW)
         process.kill()
-        (tmp_path / "data" / "postmaster.pid").unlink(missing_ok=True)
+        (process.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
         with pytest.raises(TransientError):
             ledger.check()
         process.start()
