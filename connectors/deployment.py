@@ -57,6 +57,8 @@ def opened(settings: Settings, stopping: Event, *further: Sink) -> Iterator[Part
     Raises:
         SettingsError: something does not open; the message says which setting to look at.
     """
+    if settings.service.tracing:
+        tracing.export()
     policy = None if settings.policy is None else read_policy(settings.policy)
     metrics = Metrics()
     with ExitStack() as stack:
@@ -140,8 +142,6 @@ def end_with(settings: Settings, work: Callable[[Event], tuple[bool, int]], *, s
 
 def _ran(settings: Settings, open_source: Callable[[], Source], stopping: Event) -> bool:
     health = Health(settings.service.stuck_after_s)
-    if settings.service.tracing:
-        tracing.export()
     with opened(settings, stopping) as parts, serving(settings.service, health, parts.metrics) as port:
         log = structlog.get_logger()
         before = datetime.now(UTC) - _abandoned_after(settings)
