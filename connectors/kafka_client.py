@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
@@ -9,6 +11,11 @@ from typing import Annotated, Any, Literal
 from kafka import errors as broken
 from kafka.net.compat import KafkaNetClient
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from connectors.errors import SettingsError
+
+_ASKED_S = 5.0
+"""Longest wait for a server to show its certificate."""
 
 
 class KafkaConnection(BaseModel):
@@ -28,7 +35,12 @@ class KafkaConnection(BaseModel):
     sasl_username: str | None = None
     sasl_password: SecretStr | None = None
     api_version: tuple[int, ...] | None = None
-    """Of servers older than 0.10, which cannot be asked for it."""
+    """Of servers older than 0.10, which cannot be asked for it: `[0, 9]`. Before 0.11 there are no headers."""
+
+    @property
+    def has_headers(self) -> bool:
+        """Whether records have headers there; before 0.11 they had none."""
+        return self.api_version is None or self.api_version >= (0, 11)
 
     def options(self) -> dict[str, Any]:
         """Arguments of any client of kafka-python."""
@@ -47,8 +59,12 @@ class KafkaConnection(BaseModel):
 
 
 @contextmanager
-def opening() -> Iterator[dict[str, Any]]:
-    """A block that makes a consumer or a producer: with these options nothing is left running when that fails."""
+def opening(connection: KafkaConnection) -> Iterator[dict[str, Any]]:
+    """A block that makes a consumer or a producer: with these options nothing is left running when that fails.
+
+    Raises:
+        SettingsError: it failed because no server has a certificate that holds, of which the library says nothing.
+    """
     clients: list[KafkaNetClient] = []
 
     def client(**options: Any) -> KafkaNetClient:  # noqa: ANN401 - the library's own
@@ -60,4 +76,22 @@ def opening() -> Iterator[dict[str, Any]]:
     except broken.KafkaError:
         for one in clients:
             one.close()
+        _check_certificates(connection)
         raise
+
+
+def _check_certificates(connection: KafkaConnection) -> None:
+    if not connection.security_protocol.endswith("SSL"):
+        return
+    tls = ssl.create_default_context(cafile=connection.ssl_cafile)
+    for server in connection.bootstrap_servers:
+        host, _, port = server.rpartition(":")
+        host = host.strip("[]")
+        try:
+            with socket.create_connection((host, int(port)), _ASKED_S) as plain:
+                plain.settimeout(_ASKED_S)
+                tls.wrap_socket(plain, server_hostname=host).close()
+        except ssl.SSLCertVerificationError as error:
+            raise SettingsError(f"{server}: its certificate does not hold: {error.verify_message}") from error
+        except (OSError, ValueError):
+            continue  # another matter, which the caller has an error for

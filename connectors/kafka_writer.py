@@ -34,6 +34,7 @@ class KafkaWriter:
 
     The producer is idempotent and waits for all replicas in sync: what it sends again in trouble stands there once. A
     record whose time is up may have arrived all the same, and is sent by another producer when it is written again.
+    Servers before 0.11 know no idempotence: there, what is sent again may stand there twice.
 
     Args:
         connection: the servers.
@@ -52,7 +53,7 @@ class KafkaWriter:
         self._closed = False
 
     def write(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers) -> None:
-        """Write, and return when all replicas in sync have it.
+        """Write, and return when all replicas in sync have it; headers are left out where there are none.
 
         Raises:
             PoisonError: `event_too_large` or `event_refused`.
@@ -63,7 +64,8 @@ class KafkaWriter:
         producer = None
         try:
             producer = self._connected()
-            sent = producer.send(topic, value=value, key=key, headers=list(headers))
+            kept = list(headers) if self._connection.has_headers else []
+            sent = producer.send(topic, value=value, key=key, headers=kept)
             sent.get(timeout=self._timeout_s + 1)
         except (*_TOO_LARGE, *_REFUSED) as error:
             raise translated(error, self._name) from error
@@ -95,7 +97,7 @@ class KafkaWriter:
             if self._closed:
                 raise RuntimeError("the sink is closed")
             if self._producer is None:
-                with opening() as options:
+                with opening(self._connection) as options:
                     self._producer = KafkaProducer(**self._options(), **options)
             return self._producer
 

@@ -13,7 +13,8 @@ from kafka import errors as broken
 
 from connectors.errors import SettingsError
 from connectors.kafka_writer import KafkaWriter, translated
-from connectors.sources.kafka import MARK, KafkaSettings, open_consumer
+from connectors.sources.kafka import MARK
+from connectors.sources.kafka_consumer import KafkaSettings, open_consumer
 
 _POLL_MS = 1000
 _QUIET_POLLS = 10

@@ -27,7 +27,7 @@ from connectors.ledger import LedgerSettings
 from connectors.media import MediaSettings
 from connectors.pool import ScoringSettings
 from connectors.service import ServiceSettings
-from connectors.sources.kafka import KafkaSettings
+from connectors.sources.kafka_consumer import KafkaSettings
 from connectors.sources.sqs import SqsSourceSettings
 from connectors.worker import WorkerSettings
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from connectors.events import STRUCTURED_CONTENT_TYPE, Delivery
 from connectors.kafka_client import KafkaConnection
@@ -22,6 +22,12 @@ class KafkaSinkSettings(KafkaConnection):
     """Longest time until all replicas in sync have an event; until then it is sent again as often as need be."""
     max_event_bytes: Annotated[int, Field(gt=0)] = 1_000_000
     """What the topic takes (`max.message.bytes`)."""
+
+    @model_validator(mode="after")
+    def _has_room_for_its_attributes(self) -> Self:
+        if self.event_mode == "binary" and not self.has_headers:
+            raise ValueError('servers before 0.11 have no headers: set event_mode = "structured"')
+        return self
 
 
 class KafkaSink:
@@ -62,9 +68,7 @@ class KafkaSink:
         if self._settings.event_mode == "binary":
             headers, value = delivery.binary()
             return list(headers.items()), value
-        knows_headers = self._settings.api_version is None or self._settings.api_version >= (0, 11)
-        kind = [("content-type", STRUCTURED_CONTENT_TYPE.encode())]
-        return kind if knows_headers else [], delivery.structured()
+        return [("content-type", STRUCTURED_CONTENT_TYPE.encode())], delivery.structured()
 
 
 def open_sink(settings: Mapping[str, Any]) -> KafkaSink:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +14,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
+from uuid import uuid4
 
+import pytest
 import trustme
 
 Mode = Literal["pass", "refuse", "blackhole", "lose_answers"]
@@ -126,6 +130,99 @@ def chaos_proxy(upstream_port: int = 0) -> Iterator[ChaosProxy]:
         yield proxy
     finally:
         proxy.close()
+
+
+class TlsRelay:
+    """Speaks TLS to clients and plainly to a server on loopback that knows none; a certificate may be changed."""
+
+    def __init__(self, certificate: trustme.LeafCert, upstream_port: int = 0) -> None:
+        self.upstream_port = upstream_port
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate.configure_cert(self._tls)
+        self._loop = asyncio.new_event_loop()
+        self._listener = self._loop.run_until_complete(
+            asyncio.start_server(self._relay, "127.0.0.1", 0, ssl=self._tls)
+        )
+        self.port: int = self._listener.sockets[0].getsockname()[1]
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop; connections end with it."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._listener.close()
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.run_until_complete(asyncio.sleep(0.1))
+        self._loop.close()
+
+    async def _relay(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.CancelledError):
+            server, requests = await asyncio.open_connection("127.0.0.1", self.upstream_port)
+            await asyncio.gather(_pumped(client, requests), _pumped(server, answers))
+
+
+async def _pumped(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    try:
+        while piece := await source.read(1 << 16):
+            target.write(piece)
+            await target.drain()
+    finally:
+        target.close()
+
+
+@contextmanager
+def tls_relay(certificate: trustme.LeafCert) -> Iterator[TlsRelay]:
+    """A relay that ends with the block."""
+    relay = TlsRelay(certificate)
+    try:
+        yield relay
+    finally:
+        relay.close()
+
+
+@dataclass(frozen=True)
+class Link:
+    """A wire between this network and one of its own, in which a process may run."""
+
+    ours: str
+    inside: tuple[str, ...]
+    """Goes before a command that is to run at the other end."""
+    host: str = "10.213.47.1"
+    """Our end's address."""
+
+    @contextmanager
+    def pulled_out(self) -> Iterator[None]:
+        """A block in which nothing passes, and nobody is told."""
+        _ip("link", "set", self.ours, "down")
+        yield
+        _ip("link", "set", self.ours, "up")
+
+
+@contextmanager
+def network_namespace() -> Iterator[Link]:
+    """Another network, one wire away; skips where that needs rights that we have not."""
+    name = f"dmcl-{uuid4().hex[:6]}"
+    link = Link(f"{name}-a", ("ip", "netns", "exec", name))
+    try:
+        _ip("netns", "add", name)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"network namespaces need root and iproute2: {error}")
+    try:
+        _ip("link", "add", link.ours, "type", "veth", "peer", "name", "b", "netns", name)
+        _ip("addr", "add", f"{link.host}/30", "dev", link.ours)
+        _ip("link", "set", link.ours, "up")
+        _ip("-n", name, "addr", "add", "10.213.47.2/30", "dev", "b")
+        for device in ("b", "lo"):
+            _ip("-n", name, "link", "set", device, "up")
+        yield link
+    finally:
+        _ip("netns", "del", name)  # and with it the wire
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)  # noqa: S607 - where it is differs
 
 
 # HTTP -------------------------------------------------------------------------------------------------------------
