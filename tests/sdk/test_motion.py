@@ -104,3 +104,10 @@ def test_a_twentieth_of_a_pixel_is_still_told_from_none() -> None:
 def test_baselines_out_of_order_are_refused(baselines: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="baselines are distinct"):
         MotionSpec(baselines)
+
+
+def test_a_baseline_says_the_same_whatever_the_others_are() -> None:
+    crops = moving(6, 1.3)
+    assert np.array_equal(
+        motion_fields(crops, MotionSpec((1, 4)))[:, 4:], motion_fields(crops, MotionSpec((2, 4)))[:, 4:]
+    )
