@@ -73,6 +73,12 @@ class KafkaWriter:
             if producer is not None:
                 self._forget(producer)
             raise translated(error, self._name) from error
+        except (
+            RuntimeError
+        ) as error:  # what the library has for one that another thread has given up meanwhile
+            if producer is None or self._closed or self._producer is producer:
+                raise
+            raise TransientError(f"{self._name}: the connection was given up: {error}") from error
 
     def check(self, topic: str) -> None:
         """Whether servers answer, and have the topic; raises as `write`."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ from kafka.admin import KafkaAdminClient, NewTopic
 
 from connectors.errors import TransientError
 from connectors.events import Delivery, from_binary, from_structured
+from connectors.kafka_client import KafkaConnection
+from connectors.kafka_writer import KafkaWriter
 from connectors.sinks.kafka import KafkaSink, KafkaSinkSettings
 from connectors.testing import (
     SINK_CHECKS,
@@ -98,6 +101,31 @@ def test_a_broker_that_swallows_everything_is_given_up_in_time(broken_way: Chaos
         sink.deliver(made_delivery())
         with broken_way.out_of_order("blackhole"), pytest.raises(TransientError):
             sink.deliver(made_delivery())
+
+
+@pytest.mark.slow
+def test_a_thread_whose_connection_another_one_gave_up_may_try_again(broken_way: ChaosProxy) -> None:
+    connection = KafkaConnection(bootstrap_servers=(broken_way.address,))
+    failed: list[Exception] = []
+
+    def write(topic: str) -> None:
+        try:
+            writer.write(topic, key=None, value=b"x", headers=[])
+        except Exception as error:  # noqa: BLE001 - which one it is is the question
+            failed.append(error)
+
+    with closing(KafkaWriter(connection, name="writer", timeout_s=4, max_bytes=1000)) as writer:
+        writer.write("known", key=None, value=b"x", headers=[])
+        with broken_way.out_of_order("blackhole"):
+            threads = [threading.Thread(target=write, args=[f"unknown-{number}"]) for number in range(2)]
+            for thread in threads:
+                thread.start()
+                time.sleep(2)  # so that the second is in the middle when the first gives up
+            for thread in threads:
+                thread.join()
+        assert [type(error) for error in failed] == [TransientError, TransientError]
+        write("known")
+    assert len(failed) == 2
 
 
 @pytest.mark.slow
