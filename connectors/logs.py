@@ -14,6 +14,10 @@ from typing import Any
 
 import structlog
 
+# without the values of variables, among which secrets may be
+_tracebacks = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -42,7 +46,7 @@ def configure(level: str = "info") -> None:
     end: list[Any] = (
         [structlog.dev.ConsoleRenderer()]
         if on_terminal
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        else [_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]
     )
     structlog.configure(
         processors=[*shared, *end],

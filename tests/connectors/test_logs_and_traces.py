@@ -114,6 +114,20 @@ def test_a_line_of_the_log_is_one_json_object_with_what_was_bound() -> None:
     assert library["logger"] == "kafka"
 
 
+def test_a_traceback_says_where_and_holds_no_value_of_a_variable() -> None:
+    said = run(
+        "import structlog\n"
+        "from connectors import logs\n"
+        "logs.configure()\n"
+        "def sign(key): raise ValueError('no')\n"
+        "try: sign('s3s' + 'ame')\n"
+        "except ValueError: structlog.get_logger().exception('bug')\n"
+    )
+    assert "s3same" not in said
+    (told,) = json.loads(said)["exception"]
+    assert (told["exc_type"], told["frames"][-1]["name"]) == ("ValueError", "sign")
+
+
 def test_a_library_that_repeats_itself_is_heard_once_in_a_while() -> None:
     said = run(
         "import logging\n"
