@@ -59,6 +59,15 @@ def patiently(
         StoppedError: we were asked to end while it did not work.
     """
     began = time.monotonic()
+    try:
+        return call()  # nearly always it works, and the machinery below costs more than many a call
+    except TransientError as error:
+        failed = [error]
+
+    def attempt() -> _Result:
+        if failed:  # the first one was that
+            raise failed.pop()
+        return call()
 
     def wait_s(state: RetryCallState) -> float:
         seconds = _wait_s(state)
@@ -78,7 +87,7 @@ def patiently(
         reraise=True,
     )
     try:
-        return again(call)
+        return again(attempt)
     except TransientError as error:
         if stopping.is_set():
             raise StoppedError(f"stopped while it did not work: {error}") from error
