@@ -106,7 +106,8 @@ def translated(error: Exception, doing: str) -> ConnectorError:
 def _answered(error: ClientError, doing: str) -> ConnectorError:
     code = error.response["Error"].get("Code", "")
     status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-    message = f"{doing}: {status} {code}: {error.response['Error'].get('Message', '')[:300]}"
+    said = error.response["Error"].get("Message") or ""  # Ceph has an empty one, which is read as None
+    message = f"{doing}: {status} {code}: {said[:300]}"
     if code in _CREDENTIALS:
         return SettingsError(message)
     if status in {429, *range(500, 600)} or code in _PASSING:

@@ -204,6 +204,15 @@ def test_an_answer_means_what_can_be_done_about_it(
             get(store, "s3://bucket/k")
 
 
+def test_an_answer_that_does_not_say_why_is_an_answer_too(settings: MediaSettings) -> None:
+    body = b"<Error><Code>NoSuchKey</Code><Message></Message></Error>"
+    with (
+        web_server(routes={"/bucket/k": lambda exchange: exchange.answer(404, body)}) as server,
+        MediaStore(at(settings, endpoint_url=server.url(""))) as store,
+    ):
+        assert reason(store, "s3://bucket/k") == "not_found"
+
+
 @pytest.fixture
 def proxy(aws: Aws) -> Iterator[ChaosProxy]:
     with chaos_proxy(aws.port) as proxy:
