@@ -71,6 +71,9 @@ def _obey(script: str) -> NoReturn:
             raise IndexError("list index out of range")
         case "#memory":
             np.ones(1 << 40)
+        case "#4 GiB":
+            np.empty(4 << 30, np.uint8)  # there is so much, or else a limit
+            raise ValueError("nothing has kept it from 4 GiB")
     raise AssertionError(script)
 
 

@@ -14,7 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from connectors import kafka_cli
-from connectors.sources.kafka import KafkaSettings, KafkaSource
+from connectors.sources.kafka import KafkaSource
+from connectors.sources.kafka_consumer import KafkaSettings
 from tests.connectors.daemons import DaemonProcess, daemon
 from tests.connectors.faults import ChaosProxy, chaos_proxy
 from tests.connectors.poison import poison_kinds
@@ -137,6 +138,22 @@ def test_every_kind_of_poison_is_a_dead_letter_with_its_reason_and_the_daemon_li
     assert headers["dmcl-topic"].decode() == topics.requests
     assert headers["dmcl-offset"].isdigit()
     assert headers["dmcl-error"]
+
+
+@pytest.mark.slow
+def test_a_video_that_takes_more_memory_than_allowed_is_a_dead_letter_and_the_daemon_lives(
+    topics: Topics, tmp_path: Path
+) -> None:
+    good = topics.upload("good.mp4")
+    topics.send(topics.upload("greedy.mp4", b"#4 GiB"), good)
+    with daemon(tmp_path, "kafka run", topics.settings(scoring={"memory_limit": "2 GiB"})) as process:
+        process.wait_for(
+            lambda: process.events("dead letter") and delivered(process) == 1, "both dealt with", 180
+        )
+        assert process.events("dead letter")[0]["reason"] == "killed_worker"
+        assert process.get("/livez") == (200, "ok\n")
+        assert process.stop() == 0
+    assert_all_is_done(topics, [good], dead=1)
 
 
 def test_one_poison_among_several_records_keeps_no_other_from_its_verdict(

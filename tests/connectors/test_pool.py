@@ -76,6 +76,19 @@ def test_a_video_that_kills_its_process_is_poison_and_the_next_one_is_scored(
     assert pool.score(video).status != "failed"
 
 
+def test_a_process_that_wants_more_memory_than_its_limit_dies_and_only_then(
+    pool: ScoringPool, video: Path, tmp_path: Path
+) -> None:
+    greedy = script(tmp_path, "#4 GiB")
+    with pytest.raises(PoisonError, match="nothing has kept it"):
+        pool.score(greedy)
+    with ScoringPool(settings(memory_limit="2 GiB", tries=1)) as limited:
+        with pytest.raises(PoisonError, match="137") as caught:
+            limited.score(greedy)
+        assert caught.value.reason == "killed_worker"
+        assert limited.score(video).model is not None
+
+
 def test_a_bug_of_the_detector_is_poison_and_says_where_it_is(pool: ScoringPool, tmp_path: Path) -> None:
     with pytest.raises(
         PoisonError, match=r"IndexError: list index out of range \(scripted.py:\d+\)"

@@ -15,7 +15,8 @@ from kafka.admin import KafkaAdminClient, NewTopic
 
 from connectors.errors import SettingsError, TransientError
 from connectors.sources import DeadLetter, Source, open_source
-from connectors.sources.kafka import KafkaSettings, KafkaSource
+from connectors.sources.kafka import KafkaSource
+from connectors.sources.kafka_consumer import KafkaSettings
 from connectors.sources.sqs import SqsSource, SqsSourceSettings
 from connectors.testing import SOURCE_CHECKS, SourceBench
 from tests.connectors.faults import ChaosProxy, chaos_proxy
@@ -27,9 +28,9 @@ pytestmark = [
 ]
 
 
-def made_topics(broker: str, *names: str) -> None:
+def made_topics(broker: str, *names: str, partitions: int = 1) -> None:
     admin = KafkaAdminClient(bootstrap_servers=broker)
-    admin.create_topics([NewTopic(name, num_partitions=1, replication_factor=1) for name in names])
+    admin.create_topics([NewTopic(name, num_partitions=partitions, replication_factor=1) for name in names])
     admin.close()
 
 
@@ -167,6 +168,59 @@ def test_a_broker_that_has_been_away_for_long_is_told_of(broken_way: ChaosProxy)
         with broken_way.out_of_order("refuse"):
             assert within(60, lambda: "no server has answered" in error())
         assert within(60, lambda: not error() and bool(source.assigned))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("names", "rounds"), [(("a", "b"), 0), ((None, None), 1)], ids=["named", "unnamed"])
+def test_a_replica_with_a_name_of_its_own_starts_again_without_a_new_round_of_the_group(
+    broker: str, names: tuple[str | None, str | None], rounds: int
+) -> None:
+    topic = f"requests-{uuid4()}"
+    made_topics(broker, topic, partitions=2)
+    goes, stays = (
+        kafka_settings(broker, topic, group_instance_id=name, session_timeout_s=20, heartbeat_s=0.5)
+        for name in names
+    )
+    with polled(stays) as other:
+        with polled(goes) as first:
+            wait_until(lambda: len(first.assigned) == len(other.assigned) == 1)
+            before = generation(other)
+        with polled(goes) as again:
+            wait_until(lambda: len(again.assigned) == len(other.assigned) == 1)
+            assert generation(other) - before >= rounds
+            assert rounds or generation(other) == before
+
+
+@contextmanager
+def polled(settings: KafkaSettings) -> Iterator[KafkaSource]:
+    """A source that a thread keeps alive, as a daemon does."""
+    over = threading.Event()
+    with closing(KafkaSource(settings)) as source:
+
+        def poll() -> None:
+            while not over.is_set():
+                source.receive(1)
+
+        thread = threading.Thread(target=poll)
+        thread.start()
+        try:
+            yield source
+        finally:
+            over.set()
+            thread.join()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def generation(source: KafkaSource) -> int:
+    """Counts the group's rounds of giving out partitions."""
+    assert source._consumer is not None
+    return int(source._consumer._coordinator.generation_if_stable().generation_id)
 
 
 def test_a_topic_that_is_not_there_is_found_by_the_check(broker: str) -> None:
