@@ -44,6 +44,9 @@ class KafkaSettings(KafkaConnection):
 def open_consumer(settings: KafkaSettings, *, group: str | None) -> KafkaConsumer:
     """A consumer that subscribes to nothing yet; without a group it commits nothing either."""
     timeout_ms = int(settings.timeout_s * 1000)
+    silent_s = settings.session_timeout_s
+    if settings.api_version is None or settings.api_version >= (0, 10, 1):  # before, it is the same thing
+        silent_s = max(silent_s, settings.handover_s + 60)
     member = {} if group is None else {"group_id": group, "group_instance_id": settings.group_instance_id}
     with opening(settings) as options:
         return KafkaConsumer(
@@ -54,7 +57,7 @@ def open_consumer(settings: KafkaSettings, *, group: str | None) -> KafkaConsume
             auto_offset_reset=settings.start,
             session_timeout_ms=int(settings.session_timeout_s * 1000),
             heartbeat_interval_ms=int(settings.heartbeat_s * 1000),
-            max_poll_interval_ms=int(max(settings.session_timeout_s, settings.handover_s + 60) * 1000),
+            max_poll_interval_ms=int(silent_s * 1000),
             request_timeout_ms=timeout_ms,
             bootstrap_timeout_ms=timeout_ms,
             reconnect_backoff_max_ms=1000,
