@@ -212,3 +212,38 @@ def test_asked_to_end_it_hands_back_what_is_not_finished_at_once(bucket: Bucket,
         assert process.stop() == 0
     (message,) = bucket.aws.sqs.receive_message(QueueUrl=bucket.queue, WaitTimeSeconds=5)["Messages"]
     assert "slow.mp4" in message["Body"]
+
+
+@pytest.mark.durability
+def test_120_uploads_whose_messages_come_again_and_again_have_one_verdict_each(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    """Two daemons are killed and stopped for longer than their messages are hidden, so that the other gets them."""
+    uploads = [bucket.upload(f"{number}.mp4") for number in range(120)]
+    settings = bucket.settings(
+        s3={"visibility_s": 2}, scoring={"options": {"delay_s": 0.3}}, work={"in_flight": 6}
+    )
+    shared = {"path": str(tmp_path / "ledger.db")}
+    first, second = (
+        DaemonProcess(tmp_path, "s3 run", settings | {"ledger": shared}, name=name)
+        for name in ("first", "second")
+    )
+    first.start()
+    second.start()
+    received: set[str] = set()
+    for share in (15, 35, 55, 75, 95):
+        first.wait_for(lambda share=share: delivered(first, second) >= share, f"{share} delivered", 300)  # type: ignore[misc]
+        first.pause()  # its messages are visible again, and it does not know
+        time.sleep(6)
+        first.go_on()
+        second.kill()
+        time.sleep(3)
+        second.start()
+    first.wait_for(lambda: delivered(first, second) == len(uploads), "all delivered", 600)
+    first.wait_for(lambda: bucket.left() == 0, "all deleted", 300)
+    assert first.stop() == second.stop() == 0
+    for process in (first, second):
+        received |= {line["message_id"] for line in process.log() if line.get("received", 1) > 1}
+    assert received, "no message came twice, so that nothing was put to the test"
+    assert {*bucket.effective()} == {*uploads}
+    assert not bucket.taken(bucket.dead)
