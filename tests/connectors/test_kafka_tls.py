@@ -54,6 +54,14 @@ def broker_with(certificate: trustme.LeafCert, folder: Path, cafile: str) -> Ite
         }
 
 
+def test_an_event_is_delivered_by_tls(tmp_path: Path, authority: Authority) -> None:
+    with broker_with(authority.ca.issue_cert("127.0.0.1"), tmp_path, authority.file) as there:
+        settings = KafkaSinkSettings.model_validate({**there, "topic": "verdicts", "timeout_s": 10})
+        with closing(KafkaSink(settings)) as sink:
+            sink.deliver(made_delivery())
+
+
+@pytest.mark.slow
 def test_a_daemon_reads_and_writes_by_tls(tmp_path: Path, authority: Authority) -> None:
     with broker_with(authority.ca.issue_cert("127.0.0.1"), tmp_path, authority.file) as there:
         broker = there["bootstrap_servers"][0]
@@ -81,7 +89,7 @@ def test_a_broker_with_a_certificate_that_does_not_hold_gets_nothing(
         "of another authority": lambda: trustme.CA().issue_cert("127.0.0.1"),
     }[wrong]()
     with broker_with(certificate, tmp_path, authority.file) as there:
-        settings = KafkaSinkSettings.model_validate({**there, "topic": "verdicts", "timeout_s": 2})
+        settings = KafkaSinkSettings.model_validate({**there, "topic": "verdicts", "timeout_s": 1})
         with (
             closing(KafkaSink(settings)) as sink,
             pytest.raises(SettingsError, match=r"127\.0\.0\.1:\d+: its certificate does not hold: \w+"),

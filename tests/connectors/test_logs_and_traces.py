@@ -45,6 +45,7 @@ def test_a_span_hangs_in_the_trace_that_the_request_came_with(spans: InMemorySpa
     assert dict(scan.attributes or {}) == {"dmcl.request": "s3://b/k"}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def test_spans_reach_a_collector_in_the_trace_that_the_verdicts_event_names(
     broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

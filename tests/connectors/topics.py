@@ -107,7 +107,8 @@ class Topics:
     def records(self, topic: str, *, quiet: int = 3) -> list[Any]:
         found: list[Any] = []
         with closing(KafkaConsumer(**self.client, auto_offset_reset="earliest")) as consumer:
-            partitions = range(self.partitions if topic == self.requests else 1)
+            made_by_broker = "api_version" in self.client
+            partitions = range(self.partitions if topic == self.requests or made_by_broker else 1)
             consumer.assign([TopicPartition(topic, number) for number in partitions])
             silent = 0
             while silent < quiet:
