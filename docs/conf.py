@@ -39,6 +39,5 @@ html_theme = "furo"
 html_title = f"dmcl_sdk {version}"
 html_show_copyright = False
 html_copy_source = False
-html_theme_options = {"top_of_page_buttons": []}
 
 copybutton_prompt_text = "$ "

@@ -26,6 +26,7 @@ from typer.main import get_command
 
 from connectors.metrics import Metrics
 from connectors.plugins import kinds
+from connectors.policy import Policy
 from connectors.settings import Settings
 from dmcl_sdk.cli import app
 from dmcl_sdk.plugins import command_entry_points, load_command
@@ -75,6 +76,11 @@ def settings_page() -> Iterator[str]:
         module = importlib.import_module(entry.module)
         (model,) = (one for one in vars(module).values() if _is_own(one, "Settings", module.__name__))
         yield from _table("sinks.NAME", model, f' with `type = "{kind}"`')
+
+
+def policy_page() -> Iterator[str]:
+    """What a policy says, and the conditions of its rules."""
+    yield from _table("", Policy)
 
 
 def metrics_page() -> Iterator[str]:
@@ -177,6 +183,10 @@ class _Settings(_Generated):
     page = settings_page
 
 
+class _Policy(_Generated):
+    page = policy_page
+
+
 class _Metrics(_Generated):
     page = metrics_page
 
@@ -196,6 +206,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.setup_extension("sphinx.ext.autodoc")
     app.add_directive("dmcl-commands", _Commands)
     app.add_directive("dmcl-settings", _Settings)
+    app.add_directive("dmcl-policy", _Policy)
     app.add_directive("dmcl-metrics", _Metrics)
     app.connect("autodoc-process-docstring", _as_restructured_text)
     return {"parallel_read_safe": True}

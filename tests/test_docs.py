@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest import SkipTest
 
 import pytest
@@ -30,7 +31,12 @@ PAGES = sorted(
     for page in DOCS.rglob("*.md")
     if "```" in page.read_text(encoding="utf-8") and "_build" not in page.parts
 )
-QUICK = {"explanation/probability.md", "reference/cli.md", "reference/configuration.md"}
+QUICK = {
+    "explanation/probability.md",
+    "reference/cli.md",
+    "reference/configuration.md",
+    "reference/policy.md",
+}
 """Pages that score nothing."""
 LANGUAGES = {"python", "sh", "text", "toml"}
 PROGRAM = Path(sys.executable).with_name("dmcl")
@@ -64,12 +70,12 @@ COMMANDS = [
 
 @pytest.mark.parametrize("words", COMMANDS)
 def test_each_command_and_option_exists(words: list[str]) -> None:
-    commands = {
+    commands: dict[str, Any] = {
         entry.name: get_command(loaded) if isinstance(loaded := load_command(entry), Typer) else loaded
         for entry in command_entry_points()
         if entry.name == words[1]
     }
-    command, rest = commands.get(words[1]) or get_command(app), words[1:]
+    command, rest = commands.get(words[1], get_command(app)), words[1:]
     if words[1] in commands:
         rest = rest[1:]
     while hasattr(command, "commands"):
