@@ -13,6 +13,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from dmcl_sdk import Detector
@@ -86,6 +87,7 @@ def photograph_report(explanation: Explanation, video: Path, path: Path) -> None
         page.wait_for_timeout(4000)
         page.screenshot(path=path)
         browser.close()
+    Image.open(path).quantize(160).save(path, optimize=True)
 
 
 if __name__ == "__main__":

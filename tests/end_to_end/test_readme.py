@@ -84,3 +84,10 @@ def test_each_link_inside_the_repository_leads_somewhere() -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", README)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_each_figure_is_one_of_the_models_card() -> None:
+    card = (ROOT / "dmcl_sdk" / "models" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    said = re.findall(r"\b[01]\.\d{3}\b", README)
+    assert said
+    assert [figure for figure in said if figure not in card] == []
