@@ -31,7 +31,8 @@ class Results:
     of them when the backfill is done.
 
     Raises:
-        SettingsError: the file cannot be written or holds something else, or a table is wanted without pyarrow.
+        SettingsError: the file cannot be written or holds something else, or a table is wanted without pyarrow, or
+            would take the place of one that is not made of these lines.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,6 +43,10 @@ class Results:
             except DeploymentError as error:
                 raise SettingsError(str(error)) from error
         self._path = path if self._table is None else path.with_name(f"{path.name}.jsonl")
+        if self._table is not None and path.exists() and not self._path.exists():
+            raise SettingsError(
+                f"{path}: is there without {self._path.name}, of which it is made; move it away to have it written anew"
+            )
         self._lines = JsonLines(self._path, _verdict_identity)
         self.name = f"results:{path.name}"
 

@@ -28,8 +28,8 @@ STARTS = (20, 35, 50, 65)
 def main() -> None:
     """Print a table, and what the scores mean as probabilities."""
     clip = crops(example_video())
-    truth, scores = np.zeros(len(clip)), []
-    print(f"| forgery | AUC over frames, mean of {len(STARTS)} |\n| --- | --- |")  # noqa: T201 - what it is for
+    scores = []
+    print(f"| forgery | AUC over frames, mean of {len(STARTS)} |\n| --- | --- |")
     figures = []
     for kind, forge in KINDS.items():
         found = []
@@ -43,12 +43,12 @@ def main() -> None:
             found.append(roc_auc_score(truth, score))
             scores.append((truth, score))
         figures.append(np.mean(found))
-        print(f"| {kind} | {np.mean(found):.2f} |")  # noqa: T201
-    print(f"| mean | {np.mean(figures):.2f} |")  # noqa: T201
+        print(f"| {kind} | {np.mean(found):.2f} |")
+    print(f"| mean | {np.mean(figures):.2f} |")
     fit = LogisticRegression(class_weight="balanced").fit(
         np.concatenate([score for _, score in scores])[:, None], np.concatenate([one for one, _ in scores])
     )
-    print(f"\nPlatt({fit.coef_[0, 0]:.2f}, {fit.intercept_[0]:.2f})")  # noqa: T201
+    print(f"\nPlatt({fit.coef_[0, 0]:.2f}, {fit.intercept_[0]:.2f})")
 
 
 def example_video() -> Path:

@@ -20,6 +20,7 @@ from connectors.backfill import Backfill
 from connectors.backfill.files import DeadLetters, Results
 from connectors.backfill.progress import Progress
 from connectors.backfill.source import Listed
+from connectors.errors import SettingsError
 from connectors.listings import S3Object
 from dmcl_sdk.detector import failed_verdict
 from dmcl_sdk.errors import VideoError
@@ -291,6 +292,14 @@ def test_a_table_is_made_of_all_lines_there_are_and_an_old_one_stands_until_it_i
         results.complete()
     assert pyarrow.parquet.read_table(table)["uri"].to_pylist() == ["s3://b/a", "s3://b/b", "s3://b/c"]
     assert {path.name for path in tmp_path.iterdir()} == {table.name, f"{table.name}.jsonl"}
+
+
+def test_a_table_that_is_not_made_of_these_lines_is_not_written_over(tmp_path: Path) -> None:
+    table = tmp_path / "verdicts.parquet"
+    table.write_bytes(b"of somebody else")
+    with pytest.raises(SettingsError, match="move it away"):
+        Results(table)
+    assert table.read_bytes() == b"of somebody else"
 
 
 def failed(uri: str) -> bytes:
