@@ -57,8 +57,6 @@ def draw_curves(explanation: Explanation, path: Path) -> None:
     for name, (probability, colour, width) in said.items():
         values, edges_s = curve.over_time(np.asarray(probability))
         above.stairs(values, edges_s, baseline=None, label=name, color=colour, linewidth=width)
-    for threshold in (spec.span_rule.onset, spec.span_rule.offset):
-        above.axhline(threshold, color=GREY, linestyle=":", linewidth=0.8)
     above.set(ylim=(0, 1), ylabel="P(manipulated) of a frame")
     above.legend(loc="lower center", ncols=3, frameon=False, fontsize=8)
     rows = ["truth", "spans"]

@@ -62,7 +62,7 @@ class Residue:
             rgb_calibration=AS_FITTED,
             flow_calibration=AS_FITTED,
             abstention=AbstentionRule(manipulated_above=0.8, not_manipulated_below=0.4),
-            span_rule=SpanRule(onset=0.7, offset=0.5, min_duration_s=0.2),
+            span_rule=SpanRule(min_duration_s=0.2),
             weights_sha256=self.sha256,
         )
 
