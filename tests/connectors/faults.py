@@ -195,9 +195,9 @@ class Link:
     @contextmanager
     def pulled_out(self) -> Iterator[None]:
         """A block in which nothing passes, and nobody is told."""
-        _ip("link", "set", self.ours, "down")
+        _ip("link", "set", "dev", self.ours, "down")
         yield
-        _ip("link", "set", self.ours, "up")
+        _ip("link", "set", "dev", self.ours, "up")
 
 
 @contextmanager
@@ -210,12 +210,12 @@ def network_namespace() -> Iterator[Link]:
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"network namespaces need root and iproute2: {error}")
     try:
-        _ip("link", "add", link.ours, "type", "veth", "peer", "name", "b", "netns", name)
+        _ip("link", "add", link.ours, "type", "veth", "peer", "name", "worker", "netns", name)
         _ip("addr", "add", f"{link.host}/30", "dev", link.ours)
-        _ip("link", "set", link.ours, "up")
-        _ip("-n", name, "addr", "add", "10.213.47.2/30", "dev", "b")
-        for device in ("b", "lo"):
-            _ip("-n", name, "link", "set", device, "up")
+        _ip("link", "set", "dev", link.ours, "up")
+        _ip("-n", name, "addr", "add", "10.213.47.2/30", "dev", "worker")
+        for device in ("worker", "lo"):
+            _ip("-n", name, "link", "set", "dev", device, "up")
         yield link
     finally:
         _ip("netns", "del", name)  # and with it the wire

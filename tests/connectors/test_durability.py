@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from connectors.sources.kafka import KafkaSettings, KafkaSource
+from connectors.sources.kafka import KafkaSource
+from connectors.sources.kafka_consumer import KafkaSettings
 from tests.connectors.daemons import DaemonProcess, daemon
-from tests.connectors.faults import ChaosProxy, chaos_proxy
+from tests.connectors.faults import ChaosProxy, chaos_proxy, network_namespace
 from tests.connectors.poison import poison_kinds
 from tests.connectors.servers import Aws, Process, tansu
 from tests.connectors.topics import Topics
@@ -140,6 +141,26 @@ def test_200_poison_messages_are_200_dead_letters_among_verdicts_that_arrive(
         print_table(Counter(reason for reason, _ in found.elements()) | {"dead letters": len(dead)})
         assert found == Counter(poison)
         assert {*topics.effective()} == {request["uri"] for request in good}
+
+
+def test_a_wire_between_worker_and_broker_that_is_pulled_out_costs_nothing(tmp_path: Path) -> None:
+    """Two network namespaces: packets vanish, and no connection is told that it has ended."""
+    with network_namespace() as link, tansu(tmp_path, host=link.host) as broker:
+        topics = Topics(f"{link.host}:{broker.port}", "wire", tmp_path)
+        requests = [topics.upload(f"{number}.mp4") for number in range(60)]
+        topics.send(*requests)
+        settings = topics.settings(scoring={"options": {"delay_s": 0.3}}, work={"in_flight": 4})
+        with daemon(tmp_path, "kafka run", settings, inside=link.inside) as process:
+            for share, seconds in ((8, 5), (20, 20), (35, 45)):
+                process.wait_for(lambda share=share: delivered(process) >= share, f"{share} delivered", 300)  # type: ignore[misc]
+                with link.pulled_out():
+                    time.sleep(seconds)
+                    assert process.alive
+            process.wait_for(lambda: delivered(process) == len(requests), "all delivered", 300)
+            assert process.stop() == 0
+        assert {*topics.effective()} == {request["uri"] for request in requests}
+        assert not topics.records(topics.dead)
+        assert sum(topics.committed().values()) == len(requests)
 
 
 def delivered(process: DaemonProcess) -> int:
