@@ -16,7 +16,7 @@ from dmcl_sdk.motion import MotionEstimator, half_luma
 from dmcl_sdk.network import Network
 from dmcl_sdk.tracking import FaceCrop, TrackerOutput
 
-CHUNK_FRAMES = 96  # what the network holds at once grows with it
+CHUNK_FRAMES = 192  # what the network holds at once grows with it; what it computes twice shrinks
 OVERLAP_FRAMES = (
     32  # the longest span twice: a frame in the middle of the overlap sees whole windows on both sides
 )

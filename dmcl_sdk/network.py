@@ -255,6 +255,8 @@ def _start(path: Path, content: bytes, name: str) -> Any:  # noqa: ANN401
     options = runtime.SessionOptions()
     options.log_severity_level = 4  # its own warnings go to standard error, past every logger
     options.enable_mem_pattern = False  # runs come in many lengths: a plan kept for each doubles the memory
+    # threads that wait would burn a quarter of all processor time, which other videos could use
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     execution = _EXECUTION_PROVIDERS[name]
     try:
         if name == "openvino" and execution not in runtime.get_available_providers():

@@ -17,6 +17,7 @@ from dmcl_sdk.motion import CHANNELS_PER_BASELINE
 from dmcl_sdk.network import PREPROCESSING_VERSION, SPEC_KEY, ModelSpec, OnnxNetwork
 from training.losses import LossWeights
 from training.networks.two_stream import TwoStream
+from training.pictures import in_groups
 
 OPSET = 18
 TOLERANCE = 1e-4
@@ -38,8 +39,14 @@ class Served(torch.nn.Module):
         return (*curves, *extra.places)
 
 
-def export(network: TwoStream, spec: ModelSpec, path: Path) -> float:
+def export(network: TwoStream, spec: ModelSpec, path: Path, *, groups: bool = True) -> float:
     """Write the model file; returns the largest difference between ONNX and PyTorch on random input.
+
+    Args:
+        network: what was trained.
+        spec: what travels inside.
+        path: the file to write.
+        groups: whether pictures are looked at a few at a time (`training.pictures`).
 
     Raises:
         ValueError: they differ by more than `TOLERANCE`; the file is not left behind.
@@ -69,6 +76,8 @@ def export(network: TwoStream, spec: ModelSpec, path: Path) -> float:
             :
         ]  # the exporter writes stack traces, with paths of the machine, into every node
         node.doc_string = ""
+    if groups:
+        in_groups(model, spec.frames_multiple)
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
     difference = largest_difference(network, OnnxNetwork(path, ["cpu"]))
@@ -180,6 +189,15 @@ def command(
             "weights so changed are written beside OUT.",
         ),
     ] = None,
+    *,
+    for_gpu: Annotated[
+        bool,
+        typer.Option(
+            "--for-gpu",
+            help="Look at all pictures of a chunk at once, as GPUs like it; by default a few at a time, in half of the "
+            "memory. The answers are the same.",
+        ),
+    ] = False,
 ) -> None:
     """Write a model file for dmcl_sdk from trained weights; dmcl calibrate comes next."""
     from training.checkpoint import load_network, save_weights
@@ -189,5 +207,6 @@ def command(
         network.weigh_flow(flow_weight)
         weights = out.with_suffix(".safetensors")
         save_weights(weights, network, {"flow_weight": str(flow_weight)})
-    difference = export(network, plain_spec(network, weights, name=name, version=version), out)
+    spec = plain_spec(network, weights, name=name, version=version)
+    difference = export(network, spec, out, groups=not for_gpu)
     typer.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB, within {difference:.1e} of PyTorch")

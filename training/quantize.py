@@ -27,6 +27,7 @@ from training.data.runs import MARGIN_PX, Run, cache_runs
 from training.export import about
 from training.graph import eight_bit_nodes
 from training.metrics import auc
+from training.pictures import at_once, in_groups
 
 if TYPE_CHECKING:
     import onnx
@@ -84,6 +85,7 @@ def quantize(model: Path, out: Path, stretches: Iterator[Stretch]) -> None:
     spec = ModelSpec.model_validate_json(metadata[SPEC_KEY]).model_copy(update={"precision": "int8"})
     if any(node.op_type == "QuantizeLinear" for node in graph.graph.node):
         raise ValueError(f"{model} is of 8 bits already; start from the file that dmcl export wrote")
+    at_once(graph)
     _name_nodes(graph)
     chosen = eight_bit_nodes(graph)
     if not chosen:
@@ -107,6 +109,7 @@ def quantize(model: Path, out: Path, stretches: Iterator[Stretch]) -> None:
         logging.getLogger().removeFilter(_no_advice)
     written = onnx.load(out)
     onnx.helper.set_model_props(written, metadata | about(spec))
+    in_groups(written, spec.frames_multiple)
     onnx.checker.check_model(written)
     out.write_bytes(written.SerializeToString())
 
