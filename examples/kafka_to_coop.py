@@ -17,7 +17,7 @@ import os
 from contextlib import closing
 
 import httpx
-from kafka import ConsumerRecord, KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from tenacity import retry, retry_if_exception_type, wait_random_exponential
 
 from connectors.events import from_binary
@@ -49,16 +49,16 @@ def main() -> None:
     )
     with closing(consumer), httpx.Client(base_url=given.coop, headers={"x-api-key": key}, timeout=15) as coop:
         for number, record in enumerate(consumer, 1):
-            hand_on(coop, record, given.type_id)
+            hand_on(coop, dict(record.headers), record.value, given.type_id)
             partition = TopicPartition(record.topic, record.partition)
             consumer.commit({partition: OffsetAndMetadata(record.offset + 1, "", -1)})
             if number == given.most:
                 return
 
 
-def hand_on(coop: httpx.Client, record: ConsumerRecord, type_id: str) -> None:
+def hand_on(coop: httpx.Client, headers: dict[str, bytes], value: bytes, type_id: str) -> None:
     """What a person should see goes to Coop; all else is passed over."""
-    event = from_binary(dict(record.headers), record.value)
+    event = from_binary(headers, value)
     verdict = Verdict.model_validate_json(event.body)
     if verdict.summary.label not in LABELS:
         return

@@ -51,11 +51,14 @@ def main() -> None:
     live = not Path(given.source).is_file()
     waiting: Queue[Stretch | None] = Queue(maxsize=1)
     lost: list[Stretch] = []
+    problems: list[str] = []
 
     def read() -> None:
         try:
             for stretch in stretches(given.source, given.format, given.seconds):
                 put(waiting, stretch, lost if live else None)
+        except (av.FFmpegError, IndexError) as error:  # the second: no picture in it
+            problems.append(f"{given.source}: {error}")
         finally:
             waiting.put(None)
 
@@ -73,6 +76,8 @@ def main() -> None:
                 rolling.popleft()
             print(line(stretch, verdict, rolling), flush=True)
     print(f"the stream has ended; {len(lost)} stretches were passed over")
+    if problems:
+        raise SystemExit(problems[0])
 
 
 def stretches(source: str, kind: str | None, seconds: float) -> Iterator[Stretch]:
