@@ -9,6 +9,7 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 
+from dmcl_sdk.curve import running_median
 from dmcl_sdk.judging import JudgedRun, Sighting
 from dmcl_sdk.localization import SpanRule, find_spans
 from dmcl_sdk.network import ModelSpec
@@ -33,6 +34,8 @@ Floats = npt.NDArray[np.float64]
 
 POOLING_WINDOW_S = 4.0
 """A face's logit is the worst window's: a short forgery in a long video is not averaged away."""
+STEADY_S = 0.5
+"""A running median over this long takes out of every curve what lasts less than half of it: a spike decides nothing."""
 _MOST_KEYFRAMES = 100
 _KEYFRAME_STEP_S = 0.5
 _CONFLICT = 0.5  # streams that differ by this much are worth a word
@@ -105,7 +108,7 @@ def assemble(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceCurve:
-    """All that was seen of one face.
+    """All that was seen of one face, its curves steadied by a running median over `STEADY_S`.
 
     Attributes:
         track_id: which face.
@@ -144,12 +147,15 @@ def judged_curves(runs: Sequence[JudgedRun], judgement: JudgementRule) -> list[F
 
 def _joined(track_id: int, runs: list[JudgedRun]) -> FaceCurve:
     sightings = [sighting for run in runs for sighting in run.sightings]
-    logits = [
-        np.full((len(run.sightings), 3), np.nan) if run.logits is None else run.logits.astype(np.float64)
-        for run in runs
-    ]
     times = np.array([[sighting.start_s, sighting.end_s] for sighting in sightings])
-    return FaceCurve(track_id, sightings, np.concatenate(logits), times)
+    return FaceCurve(track_id, sightings, np.concatenate([_steady(run) for run in runs]), times)
+
+
+def _steady(run: JudgedRun) -> Floats:
+    if run.logits is None:
+        return np.full((len(run.sightings), 3), np.nan)
+    starts_s = np.array([sighting.start_s for sighting in run.sightings])
+    return running_median(run.logits.astype(np.float64), starts_s, STEADY_S)
 
 
 def pool(logits: Floats, starts_s: Floats, sharpness: float, window_s: float = POOLING_WINDOW_S) -> float:
@@ -231,17 +237,12 @@ class _Face:
         return tuple(frames)
 
     def spans(self, rule: SpanRule, *, first_id: int) -> list[Span]:
-        """The stretches that stand out; none in a face that was cleared or not judged."""
+        """The stretches that stand out, at least one if it is manipulated; none in a face cleared or not judged."""
         if self.track.label not in ("manipulated", "uncertain"):
             return []
         scores = self.spec.frame_calibration.probability(self.logits[:, 0])
-        curve, edges_s = self.curve.over_time(scores)
-        found = find_spans(curve, edges_s, rule)
-        if not found and self.track.label == "manipulated":
-            # the face stands out as a whole, and no stretch of it reaches the onset: the highest one is shown
-            onset = min(rule.onset, float(np.nanmax(curve)))
-            lower = SpanRule(onset, min(rule.offset, 0.8 * onset), 0.0, rule.max_gap_s)
-            found = find_spans(curve, edges_s, lower)
+        certain = self.track.label == "manipulated"
+        found = find_spans(*self.curve.over_time(scores), rule, at_least_one=certain)
         return [self._span(segment, first_id + number) for number, segment in enumerate(found)]
 
     def _span(self, segment: Segment, span_id: int) -> Span:

@@ -75,6 +75,23 @@ class Curve:
         return area, judged
 
 
+def running_median(values: FloatArray, times_s: FloatArray, width_s: float) -> FloatArray:
+    """Median over `width_s` around every frame: what lasts less than half of that is gone, edges stay sharp.
+
+    Args:
+        values: (N, C), no NaN.
+        times_s: (N,) ascending.
+        width_s: fewer frames count at either end.
+    """
+    half_s = width_s / 2 + ROUNDING_S
+    first, end = np.searchsorted(times_s, times_s - half_s), np.searchsorted(times_s, times_s + half_s, "right")
+    near_by = first[:, None] + np.arange(int((end - first).max(initial=0)))  # (N, frames of the widest)
+    inside = near_by < end[:, None]
+    around = values[np.where(inside, near_by, 0)]
+    median: FloatArray = np.nanmedian(np.where(inside[..., None], around, np.nan), axis=1)
+    return median
+
+
 def runs_of(inside: NDArray[np.bool_]) -> Runs:
     """Unbroken runs of True; (N,) -> (R, 2)."""
     padded = np.concatenate(([False], inside, [False]))

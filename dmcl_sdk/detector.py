@@ -167,7 +167,7 @@ class Detector:
         return Explanation(verdict, self.spec, tuple(curves), tuple(peaks))
 
     def curves(self, video: VideoSource) -> list[FaceCurve]:
-        """The raw frame curves behind a verdict, a face each: for evaluation, calibration and plots.
+        """The frame curves behind a verdict, a face each, not calibrated: for evaluation, calibration and plots.
 
         Raises:
             VideoError: as `score`.

@@ -1,67 +1,60 @@
 """From frame curves to the spans of a verdict.
 
-overlapping chunks ─ stitch ─> one curve ─ find_spans ─> spans, few and apart
+overlapping chunks ─ stitch ─> one curve ─ propose_spans ─ find_spans ─> spans, few and apart
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dmcl_sdk.curve import (
-    Curve,
-    FloatArray,
-    Runs,
-    as_segments,
-    check_times,
-    join,
-    long_enough,
-    near,
-    running,
-    runs_of,
-)
+from dmcl_sdk.curve import Curve, FloatArray, Runs, as_segments, check_times, join, long_enough, near, runs_of
+from dmcl_sdk.proposals import ProposalRule, propose_spans
 from dmcl_sdk.segment import Segment
 
 
 @dataclass(frozen=True, slots=True)
 class SpanRule:
-    """When a curve is inside a span.
+    """When a stretch of a face's curve is a span.
 
     Attributes:
-        onset: a span opens at a frame that scores at least this.
-        offset: it goes on while frames score at least this.
-        min_duration_s: spans shorter than this are dropped, after joining.
-        max_gap_s: spans at most this far apart are joined, and as much unjudged time is passed over.
+        min_contrast: how far it stands out of the face's own time on either side, 0..1, as `propose_spans` scores it;
+            a face that is manipulated throughout stands out of even odds.
+        min_duration_s: shorter stretches are no spans.
+        max_gap_s: stretches at most this far apart are one, and as much unjudged time is passed over.
     """
 
-    onset: float = 0.6
-    offset: float = 0.4
+    min_contrast: float = 0.1
     min_duration_s: float = 0.1
     max_gap_s: float = 0.2
 
     def __post_init__(self) -> None:
-        if not 0 <= self.offset <= self.onset <= 1:
-            raise ValueError(f"a span rule needs 0 <= offset <= onset <= 1, got {self}")
+        if not 0 <= self.min_contrast <= 1:
+            raise ValueError(f"a span rule needs 0 <= min_contrast <= 1, got {self}")
         check_times(self, self.min_duration_s, self.max_gap_s)
 
 
-def find_spans(scores: ArrayLike, edges_s: ArrayLike, rule: SpanRule | None = None) -> list[Segment]:
-    """Spans by hysteresis over presentation time, in order of time.
+def find_spans(
+    scores: ArrayLike, edges_s: ArrayLike, rule: SpanRule | None = None, *, at_least_one: bool = False
+) -> list[Segment]:
+    """The stretches that stand out most and do not overlap, in order of time.
 
-    An unjudged frame never opens a span, and ends an open one only if more than `max_gap_s` passes before the
-    next judged frame; a span neither begins nor ends with unjudged frames.
+    Proposals are taken by falling contrast, each unless it overlaps one taken before, and broken where more than
+    `max_gap_s` was not judged: a span neither begins nor ends with unjudged frames. There are at most as many as
+    `ProposalRule.max_proposals` says.
 
     Args:
-        scores: (N,) in 0..1, NaN where not judged.
+        scores: (N,) probabilities, NaN where not judged.
         edges_s: (N + 1,) strictly rising, from 0.
         rule: `SpanRule()` by default.
+        at_least_one: where nothing stands out so far, give what does most, or else all that was judged.
 
     Returns:
-        Segments that do not touch. Their score is the mean over the higher-scoring half of their judged time:
+        Segments that do not overlap. Their score is the mean over the higher-scoring half of their judged time:
         soft flanks do not pull it down and one frame does not make it.
 
     Raises:
@@ -69,14 +62,33 @@ def find_spans(scores: ArrayLike, edges_s: ArrayLike, rule: SpanRule | None = No
     """
     rule = rule or SpanRule()
     curve = Curve.of(scores, edges_s)
-    runs = runs_of(curve.values >= rule.offset)
-    judged_between = curve.judged_frames[runs[1:, 0]] - curve.judged_frames[runs[:-1, 1]]
-    runs = join(runs, (judged_between == 0) & near(runs, curve.edges_s, rule.max_gap_s))
-    opening = running(curve.values >= rule.onset)
-    runs = runs[opening[runs[:, 1]] > opening[runs[:, 0]]]
-    runs = join(runs, near(runs, curve.edges_s, rule.max_gap_s))
-    runs = long_enough(runs, curve.edges_s, rule.min_duration_s)
+    proposed = propose_spans(
+        scores, edges_s, ProposalRule(min_duration_s=rule.min_duration_s, max_gap_s=rule.max_gap_s)
+    )
+    runs = _judged(curve, _disjoint([one for one in proposed if one.score >= rule.min_contrast]), rule)
+    if at_least_one and not len(runs) and curve.judged_frames[-1]:
+        whole = Segment(float(curve.edges_s[0]), float(curve.edges_s[-1]))
+        runs = _judged(curve, proposed[:1] or [whole], replace(rule, min_duration_s=0.0))
     return as_segments(curve.edges_s[runs], _top_half_means(curve, runs))
+
+
+def _disjoint(ranked: list[Segment]) -> list[Segment]:
+    """Each segment unless it overlaps one before it; in order of time."""
+    taken: list[Segment] = []
+    for one in ranked:
+        if all(one.end_s <= other.start_s or one.start_s >= other.end_s for other in taken):
+            taken.append(one)
+    return sorted(taken)
+
+
+def _judged(curve: Curve, segments: list[Segment], rule: SpanRule) -> Runs:
+    """The frames of segments, without unjudged ends, broken where too much between was not judged; (R, 2)."""
+    pieces = [np.empty((0, 2), np.intp)]
+    for segment in segments:
+        first, end = np.searchsorted(curve.edges_s, (segment.start_s, segment.end_s))
+        judged = first + runs_of(~np.isnan(curve.values[first:end]))
+        pieces.append(join(judged, near(judged, curve.edges_s, rule.max_gap_s)))
+    return long_enough(np.concatenate(pieces), curve.edges_s, rule.min_duration_s)
 
 
 def stitch(length: int, chunks: Iterable[tuple[int, NDArray[Any]]]) -> NDArray[Any]:

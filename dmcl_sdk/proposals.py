@@ -51,7 +51,7 @@ class ProposalRule:
     """
 
     levels: int = 24
-    smoothing_s: float = 0.3
+    smoothing_s: float = 0.15
     min_duration_s: float = 0.1
     max_gap_s: float = 0.2
     context_share: float = 0.5

@@ -30,7 +30,7 @@ def construct() -> list[Detector]:
         Detector(),
         Detector("model.onnx"),
         Detector(Path("model.onnx"), providers=["openvino", "cpu"], face_model="yunet.onnx"),
-        Detector(rule=SpanRule(onset=0.7, offset=0.5), limits=VideoLimits(max_duration_s=60.0)),
+        Detector(rule=SpanRule(min_contrast=0.2), limits=VideoLimits(max_duration_s=60.0)),
         Detector(tracking=TrackingRule(detect_every=3), judgement=JudgementRule()),
         Detector(ScriptedNetwork(lambda _: (0.0, 0.0, 0.0))),
     ]

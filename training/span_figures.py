@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from dmcl_sdk.localization import find_spans
 from dmcl_sdk.network import ModelSpec
 from dmcl_sdk.proposals import propose_spans
 from dmcl_sdk.segment import Segment
@@ -17,6 +19,7 @@ from training.data.manifest import Clip
 from training.figures import Bootstrap, Report
 from training.scores import Scored, file_key
 from training.span_metrics import (
+    VideoMatch,
     average_precision,
     average_precision_spans,
     best_ious,
@@ -32,6 +35,7 @@ CURVE_IOUS = tuple(percent / 100 for percent in range(10, 100, 5))
 COUNTED = (
     "Proposals of all faces of a video are pooled; they are matched in order of confidence.",
     "A video in which no face was judged proposes nothing, and its true spans are missed.",
+    "Shown are the spans of a verdict, by the model's own rule, in every face whatever it is called.",
     "The boundary error is of proposals that overlap a true span by an IoU of .5 or more: read it beside the AR.",
 )
 _CHANCE_DRAWS = 20
@@ -39,16 +43,18 @@ _CHANCE_DRAWS = 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Localised:
-    """Proposals beside the truth, a row a video.
+    """Proposals and the spans that a verdict would show, beside the truth; a row a video.
 
     Attributes:
         found: N lists, by falling score.
+        shown: N lists; every face's, whatever it is called.
         true: N lists; empty for a real video.
         groups: (N,) what is not independent.
         end_s: (N,) how long each video is.
     """
 
     found: list[list[Segment]]
+    shown: list[list[Segment]]
     true: list[list[Segment]]
     groups: list[object]
     end_s: list[float]
@@ -59,7 +65,19 @@ class Localised:
     ) -> Localised:
         """From what a model said of each video."""
         ends = [max((float(face.times[-1, 1]) for face in one.faces), default=1.0) for one in scored]
-        return cls([proposals(one, spec) for one in scored], true, list(groups), ends)
+        found, seen = [proposals(one, spec) for one in scored], [shown(one, spec) for one in scored]
+        return cls(found, seen, true, list(groups), ends)
+
+
+def shown(one: Scored, spec: ModelSpec) -> list[Segment]:
+    """The spans of all faces of a video, as a verdict shows them of a face that is not cleared."""
+    return [
+        span
+        for face in one.faces
+        for span in find_spans(
+            *face.over_time(spec.frame_calibration.probability(face.logits[:, 0])), spec.span_rule
+        )
+    ]
 
 
 def proposals(one: Scored, spec: ModelSpec) -> list[Segment]:
@@ -98,11 +116,23 @@ def span_figures(data: Localised, *, seed: int = 0, resamples: int = 400) -> Rep
     figures["boundary_error_ms"] = interval(
         lambda rows: mean_boundary_error_ms([matches[0.5][row] for row in rows])
     )
+    seen = [match_spans(spans, true, 0.5) for spans, true in zip(data.shown, data.true, strict=True)]
+    figures["shown_recall@0.5"] = interval(
+        lambda rows: _hits(seen, rows) / sum(len(data.true[r]) for r in rows)
+    )
+    figures["shown_precision@0.5"] = interval(
+        lambda rows: _hits(seen, rows) / (sum(len(data.shown[row]) for row in rows) or math.nan)
+    )
+    figures["shown"] = sum(map(len, data.shown)) / len(data.shown)
     figures["ap@0.5_misplaced"] = _at_chance(data, seed)
     figures["ap_over_iou"] = {
         str(iou): average_precision_spans(data.found, data.true, iou) for iou in CURVE_IOUS
     }
     return figures
+
+
+def _hits(matches: Sequence[VideoMatch], rows: Iterable[int]) -> int:
+    return sum(int((matches[row].partner >= 0).sum()) for row in rows)
 
 
 def remembered_splices(clips: Iterable[Clip], folder: Path, *, seed: int = 0) -> list[Splice]:

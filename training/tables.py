@@ -47,6 +47,9 @@ _SPANS = {
     "ar@10": "AR@10",
     "ar@20": "AR@20",
     "boundary_error_ms": "boundary error in ms",
+    "shown_recall@0.5": "as shown: recall at IoU .5",
+    "shown_precision@0.5": "as shown: precision at IoU .5",
+    "shown": "as shown: spans a video",
 }
 
 

@@ -71,7 +71,6 @@ def page(
         "unjudged": _unjudged(verdict.reasons),
         "places": _places(explanation),
         "redact": redact,
-        "onset": None if explanation is None else explanation.spec.span_rule.onset,
         "data": {
             "duration": duration_s,
             "rate": _rate(verdict),

@@ -139,3 +139,15 @@ def test_whatever_the_curves_the_verdict_holds_together(
         assert span.start_frame < span.end_frame
     if found.summary.label == "manipulated":
         assert found.summary.worst_span_id is not None
+
+
+def test_a_spike_of_a_few_frames_decides_nothing_and_a_stretch_keeps_its_bounds() -> None:
+    spike, stretch = [-4.0] * 50 + [6.0] * 5 + [-4.0] * 45, [-4.0] * 50 + [6.0] * 10 + [-4.0] * 40
+    assert verdict(run(spike)).summary == verdict(run([-4.0] * 100)).summary
+    found = verdict(run(stretch))
+    assert [(span.start_ms, span.end_ms) for span in found.spans] == [(2000, 2400)]
+
+
+def test_what_is_on_the_other_side_of_a_cut_steadies_nothing() -> None:
+    (curve,) = face_curves([run([-4.0] * 50), run([6.0] * 5, start_s=2.0)])
+    assert curve.logits[:, 0].tolist() == [-4.0] * 50 + [6.0] * 5

@@ -83,7 +83,7 @@ def test_a_detector_is_shared_by_threads() -> None:
 
 def test_a_detector_travels_by_its_settings() -> None:
     faces = KnownFaces((known_face(),))
-    detector = Detector(_Plain(), face_model=faces, rule=SpanRule(onset=0.7))
+    detector = Detector(_Plain(), face_model=faces, rule=SpanRule(min_contrast=0.2))
     copy = pickle.loads(pickle.dumps(detector))  # noqa: S301 - our own bytes
     video = red_video(40, 10, 20)
     assert copy.score(video).without_timings() == detector.score(video).without_timings()

@@ -40,6 +40,21 @@ def test_clean_spans_are_found_to_the_frame() -> None:
     assert (figures["videos"], figures["spans"], figures["groups"]) == (8, 8, 8)
 
 
+def test_what_a_verdict_would_show_is_counted_too() -> None:
+    figures = span_figures(localised(), resamples=20)
+
+    assert figures["shown_recall@0.5"]["value"] == figures["shown_precision@0.5"]["value"] == 1.0
+    assert figures["shown"] == 1.0
+
+
+def test_spans_shown_in_vain_cost_precision_and_no_recall() -> None:
+    one = localised(videos=2)
+    vain = [[*spans, Segment(5.5, 5.9)] for spans in one.shown]
+    figures = span_figures(Localised(one.found, vain, one.true, one.groups, one.end_s), resamples=20)
+
+    assert (figures["shown_recall@0.5"]["value"], figures["shown_precision@0.5"]["value"]) == (1.0, 0.5)
+
+
 def test_the_same_proposals_misplaced_earn_little() -> None:
     figures = span_figures(localised(), resamples=20)
 
@@ -50,7 +65,9 @@ def test_the_same_proposals_misplaced_earn_little() -> None:
 def test_ap_falls_with_the_iou_that_is_asked_for() -> None:
     off = localised()
     late = [[Segment(span.start_s + 0.2, span.end_s + 0.2, span.score) for span in row] for row in off.found]
-    curve = span_figures(Localised(late, off.true, off.groups, off.end_s), resamples=20)["ap_over_iou"]
+    curve = span_figures(Localised(late, off.shown, off.true, off.groups, off.end_s), resamples=20)[
+        "ap_over_iou"
+    ]
     values = list(curve.values())
 
     assert values == sorted(values, reverse=True)
