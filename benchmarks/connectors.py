@@ -42,6 +42,7 @@ def main() -> None:
             _measured(process, topics, small[:10])  # the first load what the rest finds loaded
             new = _measured(process, topics, small[10:])
             known = _measured(process, topics, small[10:])
+            process.stop()  # with all of it committed, so that the next one begins with its own
         clip = make_video(30 * CLIP_S, width=480, height=272, painter=_talking)
         long = [topics.upload(f"long-{number}.mp4", clip + str(number).encode()) for number in range(clips)]
         real = settings | {"scoring": {"detector": "default", "options": {"providers": ["cpu"]}}}

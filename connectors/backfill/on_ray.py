@@ -10,7 +10,9 @@ them share, knows what was delivered. Only texts and bytes travel back.
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import islice
@@ -29,16 +31,18 @@ from connectors.daemon import request_id
 from connectors.dead_letters import DeadLetterLimit
 from connectors.deployment import Parts
 from connectors.errors import PoisonError, SettingsError
+from connectors.events import Delivery
 from connectors.listings import S3Object
 from connectors.requests import parse
 from connectors.settings import Settings
-from connectors.sinks.stdout import StdoutSink
 from connectors.sources import DeadLetter
 
 _LISTED_AT_ONCE = 20_000
 """Objects that a data set of Ray is made of: what this machine holds in memory."""
 _TASK = 4
 """Objects that an actor is given at a time, and begins anew when it dies."""
+_REACHED_S = 10.0
+"""Longest wait for a cluster to take a connection."""
 _WAITING = 1000
 """Answers that are fetched before they are written down."""
 
@@ -60,7 +64,9 @@ def _ran(settings: Settings, plan: Backfill, stopping: Event) -> tuple[bool, int
         to_do = _to_do(plan.listing(stopping), plan, dead, counts)
         with progress.shown(settings, plan, counts, stopping):
             while complete and (listed := list(islice(to_do, _LISTED_AT_ONCE))):
-                for row in _until(stopping, _scanned(settings, listed, bodies=results is not None)):
+                requests = {one.message_id: one.body() for one in listed}
+                counts.before += len(listed) - len(requests)
+                for row in _until(stopping, _scanned(settings, requests, bodies=results is not None)):
                     _note(row, counts, limit, dead, results)
                 complete = not stopping.is_set()
         if complete and results is not None:
@@ -101,6 +107,7 @@ def _cluster() -> Iterator[None]:
         import ray.data  # noqa: PLC0415 - the same
     except ImportError as error:
         raise SettingsError(f"--engine ray needs Ray: pip install 'dmcl-sdk[ray]' ({error})") from error
+    _reach(os.environ.get("RAY_ADDRESS", ""))
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         ray.init(address="auto", log_to_driver=False, logging_level=logging.WARNING)
@@ -116,17 +123,32 @@ def _cluster() -> Iterator[None]:
     context.enable_progress_bars = False  # there is one already
     try:
         yield
+    except ray.exceptions.RayTaskError:
+        raise  # a bug of ours
     except ray.exceptions.RayError as error:
         raise SettingsError(f"the cluster of Ray fails: {error}; the same command goes on") from error
     finally:
         ray.shutdown()
 
 
-def _scanned(settings: Settings, listed: list[S3Object], *, bodies: bool) -> Iterator[Row]:
+def _reach(address: str) -> None:
+    """Ray would wait for a cluster that is not there for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not (colon and port.isdigit()):
+        return
+    try:
+        socket.create_connection((host, int(port)), _REACHED_S).close()
+    except OSError as error:
+        raise SettingsError(
+            f"no cluster of Ray: nobody answers at {address}: {error.strerror or error}"
+        ) from error
+
+
+def _scanned(settings: Settings, requests: Mapping[str, bytes], *, bodies: bool) -> Iterator[Row]:
+    """A row for each request, by its message, in whatever order they are done."""
     import ray.data  # noqa: PLC0415 - an extra
 
-    unique = {one.message_id: one.body() for one in listed}
-    rows = [{"message": number, "request": body} for number, body in unique.items()]
+    rows = [{"message": message, "request": request} for message, request in requests.items()]
     in_flight = settings.work.in_flight or 2 * settings.scoring.processes
     cpus, gpus = settings.ray.cpus or settings.scoring.processes, settings.ray.gpus
     has = ray.cluster_resources()
@@ -144,7 +166,6 @@ def _scanned(settings: Settings, listed: list[S3Object], *, bodies: bool) -> Ite
             max_size=settings.ray.actors,
             initial_size=min(room, settings.ray.actors or room),
             max_concurrent_calls_per_actor=in_flight,
-            max_tasks_in_flight_per_actor=in_flight,
             enable_true_multi_threading=True,
         ),
     )
@@ -243,10 +264,13 @@ class Scanner:
             return self._parts
 
 
-class _Nobody(StdoutSink):
-    """Where only the file of results is wanted, which is written elsewhere: the ledger has the verdict."""
+class _Nobody:
+    """The sink where only the file of results is wanted, which is written elsewhere: the ledger has the verdict."""
 
     name = "results"
 
-    def deliver(self, delivery: object) -> None:
+    def deliver(self, delivery: Delivery) -> None:
         """Nothing to do."""
+
+    def close(self) -> None:
+        """The same."""
