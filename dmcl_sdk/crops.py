@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import cv2
@@ -130,8 +131,13 @@ def _middle(luma: Image) -> Image:
 
 def _visible(matrix: Floats, crop_px: int, size: tuple[int, int]) -> float:
     """Share of a crop that lies inside a frame of this width and height, by a grid of 16 x 16 points."""
-    steps = (np.arange(16) + 0.5) * crop_px / 16 - 0.5
-    grid = np.stack([*np.meshgrid(steps, steps), np.ones((16, 16))]).reshape(3, -1)
-    points = matrix @ grid  # (2, 256)
+    points = matrix @ _grid(crop_px)  # (2, 256)
     inside = (points > -0.5) & (points < np.array(size)[:, None] - 0.5)
     return float(inside.all(0).mean())
+
+
+@lru_cache(maxsize=4)
+def _grid(crop_px: int) -> Floats:
+    """16 x 16 points of a crop in homogeneous coordinates, (3, 256)."""
+    steps = (np.arange(16) + 0.5) * crop_px / 16 - 0.5
+    return np.stack([*np.meshgrid(steps, steps), np.ones((16, 16))]).reshape(3, -1)

@@ -258,14 +258,22 @@ def _warped(plane: Pixels, matrix: Matrix, size_px: int) -> Pixels:
 
 def _reached(plane: Pixels, matrix: Matrix, size_px: int) -> tuple[Pixels, Matrix]:
     """The part of the plane that the square sees, and the map into it."""
-    corners = matrix[:2] @ np.array([[0, size_px, 0, size_px], [0, 0, size_px, size_px], [1, 1, 1, 1]])
-    margin = 4 * math.sqrt(abs(np.linalg.det(matrix)))
+    # in plain numbers: for six of them numpy's calls would take longer than the warp
+    (a, b, x), (c, d, y) = matrix[:2].tolist()
+    margin = 4 * math.sqrt(abs(a * d - b * c))
     height, width = plane.shape
-    # A start on a multiple of 16, so that the same pixels are averaged wherever the square lies.
-    left, top = (np.clip(corners.min(1) - margin, 0, (width - 1, height - 1)) // 16 * 16).astype(int)
-    right, bottom = np.clip(corners.max(1) + margin, (left + 1, top + 1), (width, height)).astype(int)
+    left, right = _extent(a * size_px, b * size_px, x, margin, width)
+    top, bottom = _extent(c * size_px, d * size_px, y, margin, height)
     into = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]])
     return plane[top:bottom, left:right], into @ matrix
+
+
+def _extent(along: float, across: float, start: float, margin: float, length: int) -> tuple[int, int]:
+    """The samples [first, end) of a row that a square's corners reach, with a margin."""
+    ends = start, start + along, start + across, start + along + across
+    # A start on a multiple of 16, so that the same pixels are averaged wherever the square lies.
+    first = int(min(max(min(ends) - margin, 0), length - 1)) // 16 * 16
+    return first, int(min(max(max(ends) + margin, first + 1), length))
 
 
 def _sampled(plane: Pixels, matrix: Matrix, size_px: int) -> Pixels:
