@@ -21,7 +21,7 @@ from tests.connectors.servers import PATIENCE_S, _dying_with_us, free_port
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(sys.executable).with_name("dmcl")
-START_S = 120.0
+START_S = 300.0
 """Longest wait for a daemon to have loaded everything, on a busy machine."""
 
 
