@@ -63,8 +63,8 @@ test-all: $(DEV)  ## The slow tests too
 	$(PIP) install --quiet -c constraints.txt -e '.[ray]' # half a gigabyte: not for every day
 	$(PYTEST) -m "not gpu"
 
-bench: $(DEV)  ## What scoring costs beside a bare decode
-	$(BIN)/python benchmarks/score.py
+bench: $(DEV)  ## What scoring costs, in ratios; a line more in bench.jsonl
+	$(BIN)/dmcl bench --history bench.jsonl
 
 docs: $(DEV)  ## The documentation into docs/_build, and the published schema anew
 	$(BIN)/dmcl schema verdict > docs/schema/verdict-1.json

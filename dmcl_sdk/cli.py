@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import typer
 
+from dmcl_sdk.bench.cli import bench
 from dmcl_sdk.errors import DeploymentError, VideoError
 from dmcl_sdk.plugins import Scorer as Plugin
 from dmcl_sdk.plugins import command_entry_points, open_default, open_detector, origin, run_command
@@ -40,7 +41,7 @@ models_app = typer.Typer(help="The model files that ship.", no_args_is_help=True
 schema_app = typer.Typer(help="The formats that are written.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(schema_app, name="schema")
-for _command in (report, verify, evidence):
+for _command in (report, verify, evidence, bench):
     app.command()(_command)
 
 
@@ -64,7 +65,7 @@ class _Silent:
 
 def main() -> None:
     """Entry point of the `dmcl` command."""
-    own = {"score", "report", "verify", "evidence", "doctor", "models", "schema"}
+    own = {"score", "report", "verify", "evidence", "bench", "doctor", "models", "schema"}
     for entry in command_entry_points():
         if entry.name not in own:
             _hang_in(entry)

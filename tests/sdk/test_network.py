@@ -113,6 +113,21 @@ def test_a_clip_is_answered_alike_alone_and_in_a_batch() -> None:
     assert np.abs(together - alone).max() < 1e-4
 
 
+def test_the_number_of_threads_changes_no_bit_of_an_answer() -> None:
+    import onnxruntime
+
+    rgb, motion = noise(OnnxNetwork(providers=["cpu"]).spec)
+    answers = []
+    for threads in (1, 2, 3):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(default_model(), options, providers=["CPUExecutionProvider"])
+        answers.append(session.run(["fused", "spans"], {"rgb": rgb, "motion": motion}))
+    for fused, spans in answers[1:]:
+        assert np.array_equal(fused, answers[0][0])
+        assert np.array_equal(spans, answers[0][1])
+
+
 def test_the_model_that_ships_fits_in_the_wheel() -> None:
     assert default_model().stat().st_size < 25e6
 
