@@ -6,7 +6,7 @@
 the video, ledger, policy, event, sink, commit. Scoring is what its scoring process does. First many small videos, each
 another, with a network that answers by a script, so that carrying is what counts; then the same again, which are known.
 Then clips of 10 s with the detector that ships. CPU seconds are without the start of either; wall time lies on a shared
-machine. What scoring is made of is `benchmarks/score.py`'s to say.
+machine. What scoring is made of is `dmcl bench`'s to say.
 """
 
 from __future__ import annotations
