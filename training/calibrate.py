@@ -24,6 +24,8 @@ from training.scores import Scored, Scorer
 Floats = npt.NDArray[np.float64]
 FALSE_ALARMS = 0.05
 MISSES = 0.2
+LIKELY = 0.6
+"""The least probability of what is called manipulated: three to two."""
 _ROUNDING = 1e-9
 
 
@@ -105,7 +107,8 @@ def fit_abstention(
 
     Both thresholds are `conformal_bound`s. With G groups no share under 1 / (G + 1) can be promised: then that is what
     is promised, and returned. The probabilities may be fitted to the same videos, because a rising curve changes no
-    rank. "Manipulated" begins at .5 at the lowest, "not manipulated" ends there.
+    rank. "Manipulated" begins at `LIKELY` at the lowest, "not manipulated" ends at .5: videos that are unlike all of
+    the split are mostly between.
 
     Args:
         probabilities: (N,) of calibration videos, which the model was not trained on.
@@ -127,7 +130,7 @@ def fit_abstention(
     ]
     highest = conformal_bound(probabilities[~fake], of[0], promised[0])
     lowest = -conformal_bound(-probabilities[fake], of[1], promised[1])
-    above = max(0.5, float(np.nextafter(min(highest, 1.0), 1.0)))
+    above = max(LIKELY, float(np.nextafter(min(highest, 1.0), 1.0)))
     below = float(np.clip(lowest, 0.0, min(0.5, above)))
     return Abstention(AbstentionRule(above, below), promised[0], promised[1], counts[0], counts[1])
 

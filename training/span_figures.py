@@ -117,12 +117,8 @@ def span_figures(data: Localised, *, seed: int = 0, resamples: int = 400) -> Rep
         lambda rows: mean_boundary_error_ms([matches[0.5][row] for row in rows])
     )
     seen = [match_spans(spans, true, 0.5) for spans, true in zip(data.shown, data.true, strict=True)]
-    figures["shown_recall@0.5"] = interval(
-        lambda rows: _hits(seen, rows) / sum(len(data.true[r]) for r in rows)
-    )
-    figures["shown_precision@0.5"] = interval(
-        lambda rows: _hits(seen, rows) / (sum(len(data.shown[row]) for row in rows) or math.nan)
-    )
+    figures["shown_recall@0.5"] = interval(lambda rows: _hits(seen, rows) / _count(data.true, rows))
+    figures["shown_precision@0.5"] = interval(lambda rows: _hits(seen, rows) / _count(data.shown, rows))
     figures["shown"] = sum(map(len, data.shown)) / len(data.shown)
     figures["ap@0.5_misplaced"] = _at_chance(data, seed)
     figures["ap_over_iou"] = {
@@ -133,6 +129,11 @@ def span_figures(data: Localised, *, seed: int = 0, resamples: int = 400) -> Rep
 
 def _hits(matches: Sequence[VideoMatch], rows: Iterable[int]) -> int:
     return sum(int((matches[row].partner >= 0).sum()) for row in rows)
+
+
+def _count(spans: Sequence[Sequence[Segment]], rows: Iterable[int]) -> float:
+    """How many; NaN for none, of which there is no share."""
+    return sum(len(spans[row]) for row in rows) or math.nan
 
 
 def remembered_splices(clips: Iterable[Clip], folder: Path, *, seed: int = 0) -> list[Splice]:

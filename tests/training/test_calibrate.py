@@ -85,7 +85,7 @@ def people(rng: np.random.Generator, count: int, *, fake: bool) -> tuple[np.ndar
     """Probabilities of `count` people's videos, their labels and who is who: one to nine alike videos each."""
     videos = rng.integers(1, 10, count)
     who = np.repeat(np.arange(count), videos)
-    logits = rng.normal(1.0 if fake else -1.0, 1.0, count)[who] + rng.normal(0, 0.3, len(who))
+    logits = rng.normal(1.5 if fake else -0.5, 1.0, count)[who] + rng.normal(0, 0.3, len(who))
     return 1 / (1 + np.exp(-logits)), np.full(len(who), fake), who
 
 
@@ -116,14 +116,20 @@ def test_what_few_people_cannot_promise_is_not_promised() -> None:
     rng = np.random.default_rng(1)
     fit, alarms = None, []
     for _ in range(600):
-        real, fake = rng.normal(-1, 1, 9), rng.normal(1, 1, 9)
+        real, fake = rng.normal(0, 1, 9), rng.normal(2, 1, 9)
         probability = 1 / (1 + np.exp(-np.concatenate([real, fake])))
         fit = fit_abstention(probability, np.repeat([False, True], 9))
-        unseen = 1 / (1 + np.exp(-rng.normal(-1, 1, 50)))
+        unseen = 1 / (1 + np.exp(-rng.normal(0, 1, 50)))
         alarms.append(np.mean(unseen >= fit.rule.manipulated_above))
     assert fit is not None
     assert fit.false_alarms == pytest.approx(0.1)
     assert 0.05 < np.mean(alarms) <= 0.1 + 0.01
+
+
+def test_what_is_hardly_likelier_than_not_is_never_called_manipulated() -> None:
+    fit = fit_abstention(np.array([0.1] * 30 + [0.55] * 30), np.repeat([False, True], 30))
+    assert fit.rule.label(0.55) == "uncertain"
+    assert fit.rule.label(0.61) == "manipulated"
 
 
 @pytest.mark.parametrize("count", [19, 20, 39, 40, 57, 100])

@@ -55,6 +55,15 @@ def test_spans_shown_in_vain_cost_precision_and_no_recall() -> None:
     assert (figures["shown_recall@0.5"]["value"], figures["shown_precision@0.5"]["value"]) == (1.0, 0.5)
 
 
+def test_real_videos_beside_spans_are_resampled_without_any_too() -> None:
+    one = localised(videos=1)
+    data = Localised(
+        one.found + [[]] * 5, one.shown + [[]] * 5, one.true + [[]] * 5, list(range(6)), [6.0] * 6
+    )
+
+    assert span_figures(data, resamples=50)["shown_recall@0.5"]["value"] == 1.0
+
+
 def test_the_same_proposals_misplaced_earn_little() -> None:
     figures = span_figures(localised(), resamples=20)
 
