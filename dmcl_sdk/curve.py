@@ -84,7 +84,10 @@ def running_median(values: FloatArray, times_s: FloatArray, width_s: float) -> F
         width_s: fewer frames count at either end.
     """
     half_s = width_s / 2 + ROUNDING_S
-    first, end = np.searchsorted(times_s, times_s - half_s), np.searchsorted(times_s, times_s + half_s, "right")
+    first, end = (
+        np.searchsorted(times_s, times_s - half_s),
+        np.searchsorted(times_s, times_s + half_s, "right"),
+    )
     near_by = first[:, None] + np.arange(int((end - first).max(initial=0)))  # (N, frames of the widest)
     inside = near_by < end[:, None]
     around = values[np.where(inside, near_by, 0)]
