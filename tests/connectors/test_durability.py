@@ -91,6 +91,7 @@ def test_500_requests_have_one_verdict_each_whatever_happens(tmp_path: Path, aws
             fault()
             happened[fault.__name__.replace("_", " ")] += 1
         process.wait_for(lambda: delivered(process) == REQUESTS, "all delivered", 300)
+        process.wait_for(lambda: sum(topics.committed().values()) == REQUESTS, "all committed", 300)
         assert process.stop() == 0
 
         effective, written = topics.effective(), len(topics.records(topics.verdicts))

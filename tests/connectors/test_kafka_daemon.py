@@ -41,8 +41,13 @@ def assert_all_is_done(topics: Topics, requests: list[dict[str, str]], *, dead: 
     """Each request has one effective verdict, every offset is committed, and nothing else is among the dead."""
     assert {*topics.effective()} == {request["uri"] for request in requests}
     assert len(topics.records(topics.dead)) == dead
+    assert topics.committed() == ends(topics)
+
+
+def ends(topics: Topics) -> dict[int, int]:
+    """The offset after the last request of every partition."""
     sent = Counter(record.partition for record in topics.records(topics.requests))
-    assert topics.committed() == {number: sent[number] for number in range(topics.partitions)}
+    return {number: sent[number] for number in range(topics.partitions)}
 
 
 def delivered(*processes: DaemonProcess) -> int:
@@ -80,6 +85,9 @@ def test_a_daemon_that_is_killed_in_the_middle_again_and_again_loses_and_doubles
         process.kill()
     process.start()
     process.wait_for(lambda: delivered(process) == 40, "40 delivered")
+    # what was delivered just before a kill is read again before it is committed
+    everything = ends(topics)
+    process.wait_for(lambda: topics.committed() == everything, "all committed")
     assert process.stop() == 0
     assert_all_is_done(topics, requests)
     assert list((tmp_path / "in flight").glob("dmcl-media-*")) == []
