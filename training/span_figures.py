@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from dmcl_sdk.curve import FloatArray
 from dmcl_sdk.localization import find_spans
 from dmcl_sdk.network import ModelSpec
 from dmcl_sdk.proposals import propose_spans
@@ -71,23 +72,19 @@ class Localised:
 
 def shown(one: Scored, spec: ModelSpec) -> list[Segment]:
     """The spans of all faces of a video, as a verdict shows them of a face that is not cleared."""
-    return [
-        span
-        for face in one.faces
-        for span in find_spans(
-            *face.over_time(spec.frame_calibration.probability(face.logits[:, 0])), spec.span_rule
-        )
-    ]
+    return [span for curve in _curves(one, spec) for span in find_spans(*curve, spec.span_rule)]
 
 
 def proposals(one: Scored, spec: ModelSpec) -> list[Segment]:
     """Ranked proposals of all faces of a video."""
-    found = [
-        span
-        for face in one.faces
-        for span in propose_spans(*face.over_time(spec.frame_calibration.probability(face.logits[:, 0])))
-    ]
+    found = [span for curve in _curves(one, spec) for span in propose_spans(*curve)]
     return sorted(found, key=lambda span: (-span.score, span.start_s, span.end_s))
+
+
+def _curves(one: Scored, spec: ModelSpec) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Every face's probabilities over time."""
+    for face in one.faces:
+        yield face.over_time(spec.frame_calibration.probability(face.logits[:, 0]))
 
 
 def span_figures(data: Localised, *, seed: int = 0, resamples: int = 400) -> Report:

@@ -18,7 +18,6 @@ from connectors.backfill.source import Listed
 from connectors.daemon import Daemon, request_id
 from connectors.dead_letters import DeadLetterLimit
 from connectors.deployment import Parts
-from connectors.errors import SettingsError
 from connectors.listings import S3Object
 from connectors.service import Health
 from connectors.settings import Settings
@@ -41,8 +40,7 @@ def dry_run(settings: Settings, plan: Backfill) -> NoReturn:
 
 def _ran(settings: Settings, plan: Backfill, stopping: Event) -> tuple[bool, int]:
     counts = Progress()
-    if plan.results is None and not settings.sinks:
-        raise SettingsError("verdicts go nowhere: give --results FILE.jsonl, or settings with a sink")
+    plan.check_goal(settings)
     with files.opened(plan) as (dead, results):
         further = [] if results is None else [results]
         with deployment.opened(settings, stopping, *further) as parts:
@@ -71,7 +69,7 @@ def _daemon(settings: Settings, parts: Parts, source: Listed, stopping: Event) -
         metrics=parts.metrics,
         stopping=stopping,
         settings=settings.work,
-        in_flight=settings.work.in_flight or 2 * settings.scoring.processes,
+        in_flight=settings.in_flight,
         tidy=lambda: None,  # a backfill may take longer than the ledger remembers
         abandon=parts.pool.close,
     )

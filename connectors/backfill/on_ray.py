@@ -78,8 +78,7 @@ def _check(settings: Settings, plan: Backfill) -> None:
     """Refuse what would be discovered late, or by nobody."""
     if settings.ledger.url is None:
         raise SettingsError("--engine ray needs a ledger that all machines reach: set ledger.url")
-    if plan.results is None and not settings.sinks:
-        raise SettingsError("verdicts go nowhere: give --results FILE.jsonl, or settings with a sink")
+    plan.check_goal(settings)
     if plan.rate is not None:
         raise SettingsError("--rate holds back one machine; --engine ray is for many")
     for name, table in settings.sinks.items():
@@ -149,7 +148,6 @@ def _scanned(settings: Settings, requests: Mapping[str, bytes], *, bodies: bool)
     import ray.data  # noqa: PLC0415 - an extra
 
     rows = [{"message": message, "request": request} for message, request in requests.items()]
-    in_flight = settings.work.in_flight or 2 * settings.scoring.processes
     cpus, gpus = settings.ray.cpus or settings.scoring.processes, settings.ray.gpus
     has = ray.cluster_resources()
     fits = [has.get("CPU", 0) // cpus, *([has.get("GPU", 0) // gpus] if gpus else [])]
@@ -165,7 +163,7 @@ def _scanned(settings: Settings, requests: Mapping[str, bytes], *, bodies: bool)
             min_size=1,
             max_size=settings.ray.actors,
             initial_size=min(room, settings.ray.actors or room),
-            max_concurrent_calls_per_actor=in_flight,
+            max_concurrent_calls_per_actor=settings.in_flight,
             enable_true_multi_threading=True,
         ),
     )

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
+from connectors.errors import SettingsError
 from connectors.listings import S3Object
+from connectors.settings import Settings
 
 DEAD = 3
 """Exit status when some are dead letters."""
@@ -34,3 +36,12 @@ class Backfill:
     def wants(self, found: S3Object) -> bool:
         """Whether it is to be scanned."""
         return not found.is_marker and (self.every_key or found.is_named_like_a_video)
+
+    def check_goal(self, settings: Settings) -> None:
+        """Refuse to scan what nobody would hear of.
+
+        Raises:
+            SettingsError: there is neither a file of results nor a sink.
+        """
+        if self.results is None and not settings.sinks:
+            raise SettingsError("verdicts go nowhere: give --results FILE.jsonl, or settings with a sink")

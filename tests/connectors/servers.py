@@ -326,12 +326,19 @@ class Aws:
 @pytest.fixture(scope="session")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
     """S3, SQS and SNS; credentials are in the environment."""
-    with ministack(tmp_path_factory.mktemp("ministack")) as process, pytest.MonkeyPatch.context() as patch:
+    with ministack(tmp_path_factory.mktemp("ministack")) as process, aws_credentials():
+        yield Aws(f"http://127.0.0.1:{process.port}")
+
+
+@contextmanager
+def aws_credentials() -> Iterator[None]:
+    """Those that every server here takes, in the environment, until the end of the block."""
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         patch.delenv("AWS_PROFILE", raising=False)
-        yield Aws(f"http://127.0.0.1:{process.port}")
+        yield
 
 
 # PostgreSQL -------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from connectors.errors import PoisonError
 from connectors.media import MediaSettings, MediaStore, S3Settings, s3
 from connectors.requests import ScanRequest
-from tests.connectors.servers import Aws, radosgw
+from tests.connectors.servers import Aws, aws_credentials, radosgw
 from tests.connectors.test_backfill import Stock
 
 pytestmark = pytest.mark.ceph
@@ -20,10 +20,7 @@ VIDEO = bytes(range(256)) * 1000
 
 @pytest.fixture(scope="module")
 def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
-    with radosgw(tmp_path_factory.mktemp("ceph")) as gateway, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with radosgw(tmp_path_factory.mktemp("ceph")) as gateway, aws_credentials():
         yield Aws(f"http://127.0.0.1:{gateway.port}", region="default")
 
 

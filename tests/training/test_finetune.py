@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from dmcl_sdk.motion import MotionEstimator, MotionSpec
+from tests.sdk.footage import carphone
 from tests.training.folders import folder_of, tinted
-from tests.training.worlds import TINY, carphone, drawn, run_of, small_pairs
+from tests.training.worlds import TINY, drawn, run_of, small_pairs
 from training.batches import numbered
 from training.before_after import Compared, _chunks, as_markdown
 from training.checkpoint import save_weights

