@@ -6,15 +6,14 @@ its name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from dmcl_sdk.verdict import Box, Modalities, Reason, Span, Summary, Track, Verdict
+from dmcl_sdk.verdict import Box, Modalities, Reason, Summary, Track, Verdict
 
 _LABELS = {
     "manipulated": ("manipulated", "bold red"),
@@ -27,22 +26,24 @@ _STATUS = {
     "not_applicable": ("nothing to judge", "yellow"),
     "failed": ("failed", "bold red"),
 }
+_FINDINGS = {"appearance_anomaly", "motion_anomaly", "modality_conflict"}
 _STANDS_OUT = 0.5  # a stream alone calls it more likely manipulated than not
 
 
 def verdict_table(verdict: Verdict, name: str | None = None) -> RenderableType:
-    """One video as a headline, a table of faces and their spans, and notes on what was not judged.
+    """One video as a headline, what was not judged and why, and a row for each face and each of its spans.
+
+    Reasons stand in lines of their own under the rows, so that a narrow terminal breaks them between words.
 
     Args:
         verdict: what to show.
         name: what the reader calls the video; its URI if not given.
     """
     title = verdict.asset.uri if name is None else name
-    parts: list[RenderableType] = [_asset_line(verdict, title), _headline(verdict)]
+    parts: list[RenderableType] = [*_headline(verdict), *_notes(verdict)]
     if verdict.tracks:
-        parts.append(_faces(verdict))
-    parts += _notes(verdict)
-    return Group(parts[0], *(Padding(part, (0, 0, 0, 2), expand=False) for part in parts[1:]), Text())
+        parts += [Text(" "), *_faces(verdict)]
+    return Group(_asset_line(verdict, title), *(_indented(part, 2) for part in parts), Text())
 
 
 def printable(text: str) -> str:
@@ -82,15 +83,15 @@ def _asset_line(verdict: Verdict, title: str) -> Text:
     return Text.assemble((printable(title), "bold"), ("  " + ", ".join(facts), "dim"))
 
 
-def _headline(verdict: Verdict) -> Text:
+def _headline(verdict: Verdict) -> Iterator[Text]:
     summary = verdict.summary
     words, style = _STATUS.get(verdict.status, _LABELS[summary.label])
     line = Text.assemble((words, style))
     if summary.probability is not None:
         line.append(f"  probability {_probability(summary.probability, summary.interval)}")
+    yield line
     if verdict.status != "failed":
-        line.append(f"  {_amounts(summary)}", "dim")
-    return line
+        yield Text(_amounts(summary), "dim")
 
 
 def _amounts(summary: Summary) -> str:
@@ -100,45 +101,62 @@ def _amounts(summary: Summary) -> str:
     return f"{faces}, {flagged}{judged}"
 
 
-def _faces(verdict: Verdict) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("Who", overflow="fold")
-    table.add_column("From - to", no_wrap=True)
-    table.add_column("How sure", no_wrap=True)
-    table.add_column("Why", overflow="fold")
-    for track in verdict.tracks:
-        table.add_row(*_track_row(track, verdict))
-        for span in verdict.spans:
-            if span.track_id == track.track_id:
-                table.add_row(*_span_row(span))
-    return table
+def _faces(verdict: Verdict) -> Iterator[RenderableType]:
+    """Rows of who, when and how sure, and under each of them why."""
+    rows = [
+        row for track in verdict.tracks for row in (_track_row(track, verdict), *_span_rows(track, verdict))
+    ]
+    who, when = (max(len(row.cells[n]) for row in rows) + 2 for n in (0, 1))
+    yield Text(f"{'Who':<{who}}{'From - to':<{when}}How sure, and why", "dim")
+    for row in rows:
+        name, stretch = row.cells
+        yield Text.assemble((f"{name:<{who}}", row.style), f"{stretch:<{when}}", row.sure)
+        yield from (_indented(line, who) for line in row.why)
 
 
-def _track_row(track: Track, verdict: Verdict) -> tuple[Text, str, Text, Text]:
-    who = Text.assemble((f"face {track.track_id}", "bold"))
+@dataclass(frozen=True, slots=True)
+class _Row:
+    cells: tuple[str, str]
+    style: str
+    sure: Text
+    why: list[Text]
+
+
+def _track_row(track: Track, verdict: Verdict) -> _Row:
+    stretches = {(span.start_ms, span.end_ms) for span in verdict.spans if span.track_id == track.track_id}
+    reasons = [reason for reason in verdict.reasons if reason.track_id == track.track_id]
+    why = [_reason(one) for one in reasons if not _is_told_by_a_span(one, stretches)]
     if track.keyframes:
-        who.append(f"\n{_place(track.keyframes[0].box)}", "dim")
+        why.insert(0, Text(_place(track.keyframes[0].box), "dim"))
     sure = Text.assemble(_LABELS[track.label])
     if track.probability is not None:
-        sure.append(f"\n{_probability(track.probability, track.interval)}")
-    why = [_reason(reason) for reason in verdict.reasons if reason.track_id == track.track_id]
-    return who, _stretch(track.start_ms, track.end_ms), sure, Text("\n").join(why)
+        sure.append(f"  {_probability(track.probability, track.interval)}")
+    return _Row((f"face {track.track_id}", _stretch(track.start_ms, track.end_ms)), "bold", sure, why)
 
 
-def _span_row(span: Span) -> tuple[RenderableType, str, Text, Text]:
-    who = Text.assemble(f"span {span.span_id}\n", (_place(span.box_at_peak), "dim"))
-    return (
-        Padding(who, (0, 0, 0, 2)),
-        _stretch(span.start_ms, span.end_ms),
-        Text.assemble(_LABELS[span.label], f"\n{_probability(span.probability, None)}"),
-        Text(f"{streams_in_words(span.modalities)}; strongest at {clock(span.peak_ms)}"),
-    )
+def _span_rows(track: Track, verdict: Verdict) -> Iterator[_Row]:
+    for span in verdict.spans:
+        if span.track_id == track.track_id:
+            sure = Text.assemble(_LABELS[span.label], f"  {_probability(span.probability, None)}")
+            why = Text(streams_in_words(span.modalities))
+            where = Text(f"strongest at {clock(span.peak_ms)}, {_place(span.box_at_peak)}", "dim")
+            yield _Row(
+                (f"  span {span.span_id}", _stretch(span.start_ms, span.end_ms)), "", sure, [why, where]
+            )
+
+
+def _is_told_by_a_span(reason: Reason, stretches: Container[tuple[int | None, int | None]]) -> bool:
+    return reason.code in _FINDINGS and (reason.start_ms, reason.end_ms) in stretches
 
 
 def _notes(verdict: Verdict) -> Iterator[Text]:
     """Reasons that no face's row tells."""
     told = {track.track_id for track in verdict.tracks}
     return (_reason(reason) for reason in verdict.reasons if reason.track_id not in told)
+
+
+def _indented(what: RenderableType, columns: int) -> Padding:
+    return Padding(what, (0, 0, 0, columns), expand=False)
 
 
 def _reason(reason: Reason) -> Text:

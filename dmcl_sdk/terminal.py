@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 PIPE_CLOSED = 141
 """Exit status when the reader of the output went away."""
 
+_UNBOUNDED = 100_000  # columns; whoever reads a file or a pipe breaks lines, or looks for words in them
+
 OnProgress = Callable[[float, float | None], None]
 
 
@@ -38,11 +40,11 @@ def progress_bar(name: str, position: str) -> Iterator[OnProgress | None]:
 
 
 def show(what: RenderableType) -> None:
-    """Print a table or a text, in colour where that is a terminal."""
+    """Print a table or a text: in colour and as wide as the terminal, or plain and unbroken where that is none."""
     from rich.console import Console
 
     terminal = sys.stdout.isatty()
-    width = None if terminal else 120  # a file has no width; 80 columns would fold every reason
+    width = None if terminal else _UNBOUNDED
     console = Console(force_terminal=terminal, width=width, markup=False, emoji=False, highlight=False)
     with console.capture() as captured:
         console.print(what)

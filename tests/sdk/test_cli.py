@@ -209,6 +209,52 @@ def test_the_table_says_who_when_how_sure_why_and_what_was_not_judged(
         assert words in table
 
 
+def on_a_screen(verdict: Verdict, columns: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The table's lines on a terminal, without their colours."""
+    from rich.text import Text
+
+    monkeypatch.setattr(sys, "stdout", screen := Terminal(io.BytesIO(), encoding="utf-8"))
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm-256color")
+    score_files(Scripted(verdict), ["a.mp4"], json=False, fail_on=None)
+    return [Text.from_ansi(line).plain for line in screen.text().splitlines()]
+
+
+LONG = Reason(
+    code="appearance_anomaly",
+    message="the picture of the face stands out in more words than fit a line",
+    track_id=0,
+)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_a_narrow_terminal_breaks_no_word(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = on_a_screen(scored("").model_copy(update={"reasons": (LONG,)}), columns, monkeypatch)
+    assert max(map(len, lines)) <= columns
+    text = " ".join(" ".join(lines).split())
+    assert "appearance_anomaly: the picture of the face stands out in more words than fit a line" in text
+    assert "strongest at 0:01.840, 30% right, 20% down, 25% wide" in text
+
+
+def test_a_pipe_gets_each_reason_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    long = LONG.model_copy(update={"message": "a word and another " * 30 + "end"})
+    table = table_of(scored("").model_copy(update={"reasons": (long,)}), capsys)
+    (line,) = (line for line in table.splitlines() if "appearance_anomaly" in line)
+    assert line.endswith("another end")
+
+
+def test_what_a_span_s_row_says_is_not_said_again(capsys: pytest.CaptureFixture[str]) -> None:
+    told = Reason(
+        code="motion_anomaly", message="its motion stands out", track_id=0, start_ms=1500, end_ms=2700
+    )
+    other = Reason(
+        code="motion_anomaly", message="a blink that is none", track_id=0, start_ms=3000, end_ms=3100
+    )
+    table = table_of(scored("").model_copy(update={"reasons": (told, other)}), capsys)
+    assert "its motion stands out" not in table
+    assert "a blink that is none" in table
+
+
 def test_a_verdict_without_faces_says_why(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no_face: no face was found" in table_of(without_judgement(""), capsys)
 
