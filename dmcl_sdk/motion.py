@@ -30,6 +30,8 @@ DIFFERENCE_SCALE = 4.0  # grey levels
 _ROBUST_STEPS = 3
 _ROBUST_PX = 0.25  # residual at which a pixel's say in the rigid fit has halved
 _GRID = 2  # every fourth pixel is plenty for six numbers
+_BLOCK_FRAMES = 8  # whose arrays stay in a processor's cache
+_VALID = np.int8(round(1 / QUANTUM))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,13 @@ class MotionSpec:
 def compress(values: npt.NDArray[np.float32], scale: float) -> npt.NDArray[np.int8]:
     """Store sign(v) log(1 + |v| / scale) as integers of `QUANTUM`: fine near zero, coarse far away."""
     # log(1 + x) is eight times faster than log1p(x), and as good to within a hundred-thousandth of a QUANTUM
-    levels = np.log(np.abs(values) * np.float32(1 / scale) + np.float32(1)) * np.float32(1 / QUANTUM)
-    return np.asarray(np.copysign(np.rint(np.minimum(levels, 127)), values), np.int8)
+    levels = np.abs(values)
+    levels *= np.float32(1 / scale)
+    levels += np.float32(1)
+    np.log(levels, out=levels)
+    levels *= np.float32(1 / QUANTUM)
+    np.rint(np.minimum(levels, np.float32(127), out=levels), out=levels)
+    return np.asarray(np.copysign(levels, values, out=levels), np.int8)
 
 
 def expand(stored: npt.NDArray[np.int8], scale: float) -> npt.NDArray[np.float32]:
@@ -106,39 +113,36 @@ class MotionEstimator:
 
     def fields(self, grey: Crops, *, skip: int = 0) -> MotionFields:
         """The same as `motion_fields`, from the pictures of `half_luma`, (T, M, M)."""
-        frames, size = len(grey) - skip, grey.shape[1]
-        out = np.zeros((frames, self.spec.channels, size, size), np.int8)
-        for t in range(skip, len(grey)):
-            self._frame(grey, t, out[t - skip].reshape(-1, CHANNELS_PER_BASELINE, size, size))
-        return out
+        frames, baselines, size = len(grey) - skip, len(self.spec.baselines), grey.shape[1]
+        out = np.zeros((frames, baselines, CHANNELS_PER_BASELINE, size, size), np.int8)
+        for first in range(0, frames, _BLOCK_FRAMES):
+            self._block(grey, skip + first, out[first : first + _BLOCK_FRAMES])
+        return out.reshape(frames, -1, size, size)
 
-    def _frame(self, grey: Crops, t: int, out: npt.NDArray[np.int8]) -> None:
-        """All baselines of one frame, into (K, 4, M, M), whose zeros stay where there is no partner.
+    def _block(self, grey: Crops, first: int, out: npt.NDArray[np.int8]) -> None:
+        """Frames from `first` on, into (T, K, 4, M, M), whose zeros stay where there is no partner.
 
-        Baselines without a partner are computed along, of zeros: arrays of one shape make for one order of summation,
-        and so for the same bits wherever a chunk begins.
+        A block is computed at its full length, and what is not there of zeros: arrays of one shape make for one
+        order of summation, and so for the same bits wherever a block begins.
         """
-        now, size = grey[t], grey.shape[1]
-        rigid = _rigid_fit(size)
-        flow = np.zeros((len(self.spec.baselines), 2, size, size), np.float32)  # (K, 2, M, M)
-        there = [slot for slot, baseline in enumerate(self.spec.baselines) if t >= baseline]
-        for slot in there:
-            then = grey[t - self.spec.baselines[slot]]
+        baselines, rigid = self.spec.baselines, _rigid_fit(grey.shape[1])
+        flow = np.zeros((_BLOCK_FRAMES, len(baselines), 2, *grey.shape[1:]), np.float32)  # (T, K, 2, M, M)
+        for t, slot in np.ndindex(out.shape[:2]):
+            if first + t < baselines[slot]:
+                continue
+            now, then = grey[first + t], grey[first + t - baselines[slot]]
             pair = np.asarray(self._flow.calc(now, then, None), np.float32)  # type: ignore[call-overload]
             warped = cv2.remap(
                 then, rigid.pixels + pair, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
             )  # type: ignore[call-overload]
-            flow[slot] = pair.transpose(2, 0, 1)
-            out[slot, 2] = _DIFFERENCES[now.astype(np.int16) - warped]  # negative ones count from the end
-        place = flow + rigid.pixels.transpose(2, 0, 1)  # where each pixel was
-        inside = ((place >= 0) & (place <= size - 1)).all(1)  # (K, M, M)
-        residual = compress(self._own_motion(flow) * 2, FLOW_SCALE_PX)
-        for slot in there:
-            out[slot, :2] = residual[slot]
-            out[slot, 3] = inside[slot] * np.int8(round(1 / QUANTUM))
+            flow[t, slot] = pair.transpose(2, 0, 1)
+            out[t, slot, 2] = _DIFFERENCES[now.astype(np.int16) - warped]  # negative ones count from the end
+            out[t, slot, 3] = cv2.inRange(pair, *rigid.inside).view(np.int8) & _VALID  # of 0 and -1
+        own = self._own_motion(flow.reshape(-1, *flow.shape[2:])).reshape(flow.shape)
+        out[:, :, :2] = compress(own[: len(out)] * 2, FLOW_SCALE_PX)
 
     def _own_motion(self, flow: Flow) -> Flow:
-        """Flows (K, 2, M, M) without the head's rigid motion."""
+        """Flows (N, 2, M, M) without the head's rigid motion."""
         return flow - _rigid_fit(flow.shape[-1]).motion(flow)
 
 
@@ -148,6 +152,7 @@ class _RigidFit:
     def __init__(self, size: int) -> None:
         ys, xs = np.mgrid[:size, :size].astype(np.float32)
         self.pixels: Flow = np.stack([xs, ys], -1)  # (M, M, 2)
+        self.inside = -self.pixels, size - 1 - self.pixels  # least and largest flow that ends inside the crop
         unit = self.pixels / np.float32(size / 2) - 1
         design = np.concatenate([unit, np.ones((size, size, 1), np.float32)], -1)  # (M, M, 3)
         self._design = np.ascontiguousarray(design.reshape(-1, 3).T)  # (3, M * M)
@@ -155,19 +160,20 @@ class _RigidFit:
         # the background moves on its own: only the face ellipse of the aligned crop votes
         centre, radius = np.array([[0.0], [0.1]], np.float32), np.array([[0.55], [0.8]], np.float32)
         votes = (((self._sample[:2] - centre) / radius) ** 2).sum(0) < 1
-        self._sample_inside = votes.astype(np.float32)
+        self._sample, self._votes = self._sample[:, votes], votes
 
     def motion(self, flow: Flow) -> Flow:
-        """The affine motion that explains most of the face's flow, for K flows at once: (K, 2, M, M) of both."""
-        target = flow[:, :, ::_GRID, ::_GRID].reshape(len(flow), 2, -1)  # (K, 2, n)
-        weight = np.broadcast_to(self._sample_inside, (len(flow), self._sample_inside.size))
+        """The affine motion that explains most of the face's flow, for N flows at once: (N, 2, M, M) of both."""
+        target = flow[:, :, ::_GRID, ::_GRID].reshape(len(flow), 2, -1)[..., self._votes]  # (N, 2, n)
+        weight = np.ones((len(flow), target.shape[-1]), np.float32)
         fit = np.zeros((len(flow), 2, 3), np.float32)
         for _ in range(_ROBUST_STEPS):
-            weighted = weight[:, None] * self._sample  # (K, 3, n)
-            normal = weighted @ self._sample.T  # (K, 3, 3), symmetric
+            weighted = weight[:, None] * self._sample  # (N, 3, n)
+            normal = weighted @ self._sample.T  # (N, 3, 3), symmetric
             fit = np.linalg.solve(normal, weighted @ target.transpose(0, 2, 1)).transpose(0, 2, 1)
             off = target - fit @ self._sample
-            weight = self._sample_inside / (1 + (off * off).sum(1) / np.float32(_ROBUST_PX**2))
+            off *= off
+            weight = 1 / (1 + (off[:, 0] + off[:, 1]) / np.float32(_ROBUST_PX**2))
         return np.asarray(fit @ self._design, np.float32).reshape(flow.shape)
 
 
