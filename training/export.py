@@ -77,7 +77,7 @@ def export(network: TwoStream, spec: ModelSpec, path: Path, *, groups: bool = Tr
         ]  # the exporter writes stack traces, with paths of the machine, into every node
         node.doc_string = ""
     if groups:
-        in_groups(model, spec.frames_multiple)
+        in_groups(model, spec.frames_multiple // network.config.rgb_stride)
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
     difference = largest_difference(network, OnnxNetwork(path, ["cpu"]))

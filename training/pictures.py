@@ -26,7 +26,7 @@ _BY_FRAME = frozenset(
 
 
 def in_groups(model: onnx.ModelProto, frames: int) -> None:
-    """Compute what knows a single picture `frames` pictures at a time; T must be a multiple of it.
+    """Compute what knows a single picture `frames` pictures at a time; they come in multiples of that.
 
     A model whose crops are not laid out as pictures first is left as it is.
     """
@@ -34,9 +34,11 @@ def in_groups(model: onnx.ModelProto, frames: int) -> None:
     from onnx import TensorProto, helper
 
     graph = model.graph
-    start = next((n for n in graph.node if n.op_type == "Reshape" and n.input[0] == "rgb"), None)
+    seen = ["rgb", *(n.output[0] for n in graph.node if n.op_type == "Slice" and n.input[0] == "rgb")]
+    start = next((n for n in graph.node if n.op_type == "Reshape" and n.input[0] in seen), None)
     if start is None:
         return
+    source = start.input[0]  # all frames, or those that the stream looks at
     body = _by_picture(graph, start.output[0])
     made = {name for node in body for name in node.output}
     outside = [node for node in graph.node if node not in body]
@@ -58,23 +60,28 @@ def in_groups(model: onnx.ModelProto, frames: int) -> None:
     )
     groups = [f"{name}_groups" for name in crossing]
     scan = helper.make_node("Scan", ["rgb_groups"], groups, _SCAN, body=pictures, num_scan_inputs=1)
-    reshapes = [("rgb", "rgb_groups", [-1, frames, *side])]
+    reshapes = [(source, "rgb_groups", [-1, frames, *side])]
     reshapes += [(group, name, [-1, *shapes[name]]) for group, name in zip(groups, crossing, strict=True)]
     sizes = [helper.make_tensor(f"{to}_size", TensorProto.INT64, [len(s)], s) for _, to, s in reshapes]
     first, *last = [helper.make_node("Reshape", [a, f"{b}_size"], [b]) for a, b, _ in reshapes]
     read = {*_read(outside, graph.output)}
-    outside = [node for node in outside if read.intersection(node.output)]
-    _replace(graph, [first, scan, *last, *outside], [*graph.initializer, *sizes])
+    before = _feeding(graph.node, [first])
+    outside = [node for node in outside if read.intersection(node.output) and node not in before]
+    _replace(graph, [*before, first, scan, *last, *outside], [*graph.initializer, *sizes])
 
 
-def at_once(model: onnx.ModelProto) -> None:
-    """Undo `in_groups`: whoever changes the graph, as quantisation does, finds every node in one place."""
+def at_once(model: onnx.ModelProto) -> int | None:
+    """Undo `in_groups`: whoever changes the graph, as quantisation does, finds every node in one place.
+
+    Returns how many pictures a group held; None where there were no groups.
+    """
     from onnx import TensorProto, helper
 
     graph = model.graph
     scan = next((node for node in graph.node if node.op_type == "Scan" and node.name == _SCAN), None)
     if scan is None:
-        return
+        return None
+    grouping = next(node for node in graph.node if scan.input[0] in node.output)
     pictures = scan.attribute[0].g if scan.attribute[0].name == "body" else scan.attribute[1].g
     size = helper.make_tensor(
         "rgb_size",
@@ -82,7 +89,7 @@ def at_once(model: onnx.ModelProto) -> None:
         [4],
         [-1, *(d.dim_value for d in pictures.input[0].type.tensor_type.shape.dim[1:])],
     )
-    start = helper.make_node("Reshape", ["rgb", "rgb_size"], [pictures.input[0].name])
+    start = helper.make_node("Reshape", [grouping.input[0], "rgb_size"], [pictures.input[0].name])
     inside = {name for node in pictures.node for name in node.output}
     around = {*scan.input, *scan.output}
     others = [
@@ -92,8 +99,11 @@ def at_once(model: onnx.ModelProto) -> None:
         and not around.intersection([*node.input, *node.output])
         and not inside.intersection(node.output)
     ]
+    before = _feeding(others, [start])
+    others = [node for node in others if node not in before]
     tensors = {tensor.name: tensor for tensor in [*graph.initializer, *pictures.initializer, size]}
-    _replace(graph, [start, *pictures.node, *others], tensors.values())
+    _replace(graph, [*before, start, *pictures.node, *others], tensors.values())
+    return int(pictures.input[0].type.tensor_type.shape.dim[0].dim_value)
 
 
 def _by_picture(graph: onnx.GraphProto, pictures: str) -> list[onnx.NodeProto]:

@@ -85,7 +85,7 @@ def quantize(model: Path, out: Path, stretches: Iterator[Stretch]) -> None:
     spec = ModelSpec.model_validate_json(metadata[SPEC_KEY]).model_copy(update={"precision": "int8"})
     if any(node.op_type == "QuantizeLinear" for node in graph.graph.node):
         raise ValueError(f"{model} is of 8 bits already; start from the file that dmcl export wrote")
-    at_once(graph)
+    group = at_once(graph)
     _name_nodes(graph)
     chosen = eight_bit_nodes(graph)
     if not chosen:
@@ -109,7 +109,8 @@ def quantize(model: Path, out: Path, stretches: Iterator[Stretch]) -> None:
         logging.getLogger().removeFilter(_no_advice)
     written = onnx.load(out)
     onnx.helper.set_model_props(written, metadata | about(spec))
-    in_groups(written, spec.frames_multiple)
+    if group is not None:
+        in_groups(written, group)
     onnx.checker.check_model(written)
     out.write_bytes(written.SerializeToString())
 

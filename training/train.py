@@ -5,6 +5,7 @@ sources (runs of crops) ─> numbered pairs ─> two stages of `fit` ─> final.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -68,8 +69,10 @@ def _started(config: TrainConfig) -> TwoStream:
 def _begun(config: TrainConfig) -> TwoStream:
     if config.start is not None:
         network = load_network(config.start)
-        if network.config != config.network:
+        stride = config.network.rgb_stride  # how often RGB is looked at changes no weight's shape
+        if replace(network.config, rgb_stride=stride) != config.network:
             raise ValueError(f"start: {config.start} holds another network: {network.config}")
+        network.config = config.network
         return network
     network = TwoStream(config.network)
     if config.pretrained:

@@ -85,6 +85,32 @@ def test_a_network_starts_as_one_of_single_frames() -> None:
     assert differs.nonzero().flatten().tolist() == [8]
 
 
+def test_an_rgb_stream_that_looks_at_every_second_frame_answers_for_the_next_one_too() -> None:
+    network = TwoStream(replace(TINY, rgb_stride=2)).eval()
+    rgb, motion = clip(batch=1)
+    before = network(rgb, motion)
+    assert before.fused.shape == before.rgb.shape == (1, 16)
+    seen, between = rgb.clone(), rgb.clone()
+    seen[0, 8], between[0, 9] = 255 - seen[0, 8], 255 - between[0, 9]
+    differs = (before.rgb[0] - network(seen, motion).rgb[0]).abs() > 1e-6
+    assert differs.nonzero().flatten().tolist() == [8, 9]
+    assert torch.equal(before.fused, network(between, motion).fused)
+
+
+def test_a_network_that_looks_at_every_second_frame_learns_with_every_weight() -> None:
+    network = TwoStream(replace(TINY, rgb_stride=2))
+    for module in network.modules():
+        if isinstance(module, MotionPath):
+            torch.nn.init.ones_(module.weight.weight)
+    learn(network)
+    assert [name for name, weight in network.named_parameters() if weight.grad is None] == []
+
+
+def test_a_stride_that_leaves_a_rest_is_refused() -> None:
+    with pytest.raises(ValueError, match="rgb_stride divides the 8 frames"):
+        replace(TINY, rgb_stride=3)
+
+
 def test_baselines_stay_apart_until_the_attention() -> None:
     network = TwoStream(TINY).eval()
     rgb, motion = clip(batch=1)

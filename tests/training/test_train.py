@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -71,6 +72,18 @@ def test_a_run_that_was_cut_off_ends_where_an_unbroken_one_ends(world: Path, tmp
         _train_until(broken, stop)
     assert same(whole, train(broken))
     assert rows(tmp_path / "whole") == rows(tmp_path / "cut")
+
+
+def test_a_run_may_start_from_weights_that_looked_more_often_but_not_from_another_network(
+    world: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    save_weights(tmp_path / "start.safetensors", TwoStream(TINY), {})
+    asked: dict[str, Any] = {"start": tmp_path / "start.safetensors", "pictures": {"steps": 0}}
+    trained = train(tiny_run(world, tmp_path / "seldom", network={"rgb_stride": 2}, **asked))
+    assert load_network(trained).config.rgb_stride == 2
+    with pytest.raises(ValueError, match="holds another network"):
+        train(tiny_run(world, tmp_path / "wide", network={"token_width": 32}, **asked))
 
 
 @pytest.mark.slow

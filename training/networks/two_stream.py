@@ -34,6 +34,8 @@ class NetworkConfig:
         baselines: flow baselines in frames.
         spans: window lengths in frames, one a baseline; 1 or even.
         backbone: of the RGB stream: `plain`, or `lite0`, a small picture network that ImageNet weights exist for.
+        rgb_stride: the RGB stream looks at every so many frames, and answers for those up to the next one it looks at;
+            flow sees every frame. What a picture shows changes slowly, and looking is most of the cost.
         rgb_widths: channels at S/2, S/4, S/8, S/16 of the plain one.
         flow_widths: channels for EACH baseline at S/4, S/8, S/16.
         rgb_depths, flow_depths: blocks at each scale; RGB's of the plain backbone.
@@ -48,6 +50,7 @@ class NetworkConfig:
     baselines: tuple[int, ...] = (1, 4, 15)
     spans: tuple[int, ...] = (1, 4, 16)
     backbone: Literal["plain", "lite0"] = "plain"
+    rgb_stride: int = 1
     rgb_widths: tuple[int, ...] = (24, 48, 96, 128)
     flow_widths: tuple[int, ...] = (16, 32, 48)
     rgb_depths: tuple[int, ...] = (1, 1, 2, 1)
@@ -70,6 +73,8 @@ class NetworkConfig:
             3,
         ):
             raise ValueError("RGB has four scales and flow three, each with a width and a depth")
+        if self.rgb_stride not in {1, 2, 4, 8}:
+            raise ValueError(f"rgb_stride divides the 8 frames that clips come in, got {self.rgb_stride}")
         if self.size_px % 32:
             raise ValueError(f"size_px is a multiple of 32, got {self.size_px}")
         if self.backbone == "lite0" and self.size_px % 128:
@@ -258,21 +263,26 @@ class TwoStream(nn.Module):
     def learn(self, rgb: Tensor, motion: Tensor) -> tuple[Curves, Training]:
         """The curves of `forward`, and what MSMR and the window losses need."""
         frames = rgb.shape[1]
+        pictures = frames // self.config.rgb_stride
         rgb_features, flow_features, values = self._features(rgb, motion)
         windowed = self._windows(rgb_features, flow_features, frames)
         curves = self._curves(rgb_features, flow_features, windowed, frames)
         priorities, explanations = [], []
         taught = range(self.held, len(rgb_features))  # what is held cannot learn
         if self.config.equal_priority:
-            priorities = [self.priorities[scale](rgb_features[scale], frames) for scale in taught]
+            priorities = [self.priorities[scale](rgb_features[scale], pictures) for scale in taught]
         if self.config.motion_explanation:
             for scale in range(max(self.held, 1), len(rgb_features)):
-                actual = motion_targets(values[:, :2], frames, 1 << scale)
+                actual = motion_targets(values[:, :2], frames, 1 << scale)[:: self.config.rgb_stride]
                 explanations.append(Explanation(self.explain[scale - 1](rgb_features[scale]), actual))
         places = [
-            head(features[-2]).float().reshape(-1, frames, *features[-2].shape[2:])
-            for head, features in ((self.rgb_places, rgb_features), (self.flow_places, flow_features))
+            head(features[-2]).float().unflatten(0, (-1, looked)).squeeze(2)
+            for head, features, looked in (
+                (self.rgb_places, rgb_features, pictures),
+                (self.flow_places, flow_features, frames),
+            )
         ]
+        places[0] = self._for_every_frame(places[0])
         return curves, Training(windowed, priorities, explanations, places)
 
     def look(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
@@ -289,20 +299,28 @@ class TwoStream(nn.Module):
         return logits, self.rgb_places(features[-2]).squeeze(1).float()
 
     def _features(self, rgb: Tensor, motion: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        frames = rgb.shape[1]
+        frames, stride = rgb.shape[1], self.config.rgb_stride
         values = motion.flatten(0, 1).float() * QUANTUM
+        seen = rgb if stride == 1 else rgb[:, ::stride]
         return (
-            self.rgb(rgb.flatten(0, 1), frames),
+            self.rgb(seen.flatten(0, 1), frames // stride),
             self.flow(self.flow_stem(values, frames), frames),
             values,
         )
+
+    def _for_every_frame(self, pictures: Tensor) -> Tensor:
+        """What the RGB stream says of the frames it looks at, (B, T / stride, ...), for those between them too."""
+        stride = self.config.rgb_stride
+        return pictures if stride == 1 else pictures.repeat_interleave(stride, dim=1)
 
     def _windows(self, rgb: list[Tensor], flow: list[Tensor], frames: int) -> list[Tensor]:
         """The logits of every span's windows, (B, N) each: the mean of the two deepest scales."""
         baselines = len(self.config.baselines)
         answers: list[list[Tensor]] = [[] for _ in self.config.spans]
         for scale, attentions in zip((-2, -1), self.attention, strict=True):
-            appearance = tokens(rgb[scale], frames, PLACES_SIDE)
+            appearance = self._for_every_frame(
+                tokens(rgb[scale], frames // self.config.rgb_stride, PLACES_SIDE)
+            )
             movement = tokens(flow[scale], frames, PLACES_SIDE).chunk(baselines, -1)
             for span, attention in enumerate(cast("nn.ModuleList", attentions)):
                 answers[span].append(attention(appearance, movement[span]))
@@ -312,7 +330,8 @@ class TwoStream(nn.Module):
         per_span = [
             frames_of(logits.float(), span) for logits, span in zip(windows, self.config.spans, strict=True)
         ]
-        alone = [self.rgb_head(rgb[-1], frames).float(), self.flow_head(flow[-1], frames).float()]
+        looked = self.rgb_head(rgb[-1], frames // self.config.rgb_stride)
+        alone = [self._for_every_frame(looked).float(), self.flow_head(flow[-1], frames).float()]
         # the attention has only to add what neither stream says alone
         spans = torch.stack(per_span, -1) + torch.stack(alone, -1) @ self.stream_weight  # (B, T, K)
         return Curves(noisy_or(spans, torch.softmax(self.span_weight, 0)), spans, *alone)
