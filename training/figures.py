@@ -19,7 +19,7 @@ from dmcl_sdk.calibration import Platt
 from dmcl_sdk.network import ModelSpec
 from training.calibrate import fit_abstention, fit_platt
 from training.data.manifest import Clip
-from training.grouping import independent_groups, shares_of_groups
+from training.grouping import independent_groups, shares_of_classes, shares_of_groups
 from training.metrics import (
     accuracy,
     auc,
@@ -192,7 +192,12 @@ def _operating(data: Labelled, probability: Floats, threshold: Floats, interval:
         "false_positive_rate": interval(lambda rows: _mean(flagged[rows][~fake[rows]])),
         "true_positive_rate": interval(lambda rows: _mean(flagged[rows][fake[rows]])),
         "expected_calibration_error": interval(
-            lambda rows: expected_calibration_error(fake[rows], probability[rows], bins=_BINS)
+            lambda rows: expected_calibration_error(
+                fake[rows],
+                probability[rows],
+                bins=_BINS,
+                weights=shares_of_classes([data.groups[row] for row in rows], fake[rows]),
+            )
         ),
     }
 

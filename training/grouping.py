@@ -36,3 +36,11 @@ def shares_of_groups(groups: Sequence[object], fake: npt.NDArray[np.bool_]) -> n
     """Weights under which every group counts as one video of its class, however many of hers there are; (N,)."""
     members = Counter(zip(groups, fake.tolist(), strict=True))
     return np.array([1 / members[of] for of in zip(groups, fake.tolist(), strict=True)], np.float64)
+
+
+def shares_of_classes(groups: Sequence[object], fake: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """The same, and both classes weigh one in all: the videos that calibrated probabilities are meant for; (N,)."""
+    weights = shares_of_groups(groups, fake)
+    for kind in (fake, ~fake):
+        weights[kind] /= max(float(weights[kind].sum()), 1e-300)
+    return weights

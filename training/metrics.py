@@ -119,29 +119,37 @@ class Reliability:
 
     probability: FloatArray  # (B,) rising: mean of the bin
     share: FloatArray  # (B,) of manipulated videos in the bin
-    count: Indices  # (B,) videos in the bin, none empty
+    count: FloatArray  # (B,) videos in the bin, or their weight, none empty
 
 
-def reliability(labels: ArrayLike, probabilities: ArrayLike, *, bins: int = 15) -> Reliability:
+def reliability(
+    labels: ArrayLike, probabilities: ArrayLike, *, bins: int = 15, weights: ArrayLike | None = None
+) -> Reliability:
     """The reliability diagram, over bins of equal mass.
 
     Equal mass, not equal width: detectors answer near 0 and 1, and bins of equal width would leave the
-    rest to the noise of a few videos. Equal probabilities share a bin, so bins may differ in size.
+    rest to the noise of a few videos. Equal probabilities share a bin, so bins may differ in size. With `weights`,
+    (N,) > 0, mass is weight.
     """
     is_fake, values = _checked(labels, probabilities)
     if values.size and (values.min() < 0 or values.max() > 1):
         raise ValueError("calibration error is of probabilities in 0..1")
-    rank = np.searchsorted(np.sort(values), values)  # the first place of a tie
-    place = rank * bins // max(values.size, 1)
-    count = np.bincount(place, minlength=bins)
+    mass = np.ones(values.size) if weights is None else np.asarray(weights, np.float64)
+    order = np.argsort(values, kind="stable")
+    before = np.concatenate([[0.0], np.cumsum(mass[order])])
+    below = before[np.searchsorted(values[order], values)]  # all that lies below, so that ties share a bin
+    place = np.minimum(below * bins / max(before[-1], 1e-300) + _ROUNDING, bins - 1).astype(np.intp)
+    count = np.bincount(place, mass, bins).astype(np.float64)
     filled = count > 0
-    stated, seen = np.bincount(place, values, bins)[filled], np.bincount(place, is_fake, bins)[filled]
-    return Reliability(stated / count[filled], seen / count[filled], count[filled])
+    stated, seen = np.bincount(place, mass * values, bins), np.bincount(place, mass * is_fake, bins)
+    return Reliability(stated[filled] / count[filled], seen[filled] / count[filled], count[filled])
 
 
-def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike, *, bins: int = 15) -> float:
+def expected_calibration_error(
+    labels: ArrayLike, probabilities: ArrayLike, *, bins: int = 15, weights: ArrayLike | None = None
+) -> float:
     """Mean distance of stated probability from observed share, over the bins of `reliability`."""
-    diagram = reliability(labels, probabilities, bins=bins)
+    diagram = reliability(labels, probabilities, bins=bins, weights=weights)
     total = diagram.count.sum()
     if not total:
         return math.nan

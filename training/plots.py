@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from training.figures import Labelled, Report
+from training.grouping import shares_of_classes
 from training.metrics import reliability, roc_curve
 from training.tables import figure
 
@@ -72,16 +73,13 @@ def _roc(axes: Axes, report: Report, data: Labelled) -> None:
 
 
 def _reliability(axes: Axes, data: Labelled, probability: npt.NDArray[np.float64]) -> None:
-    diagram = reliability(data.fake, probability, bins=_BINS)
+    weights = shares_of_classes(data.groups, data.fake)
+    diagram = reliability(data.fake, probability, bins=_BINS, weights=weights)
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
     axes.plot(diagram.probability, diagram.share, marker="o")
-    for x, y, count in zip(diagram.probability, diagram.share, diagram.count, strict=True):
-        axes.annotate(
-            str(count), (float(x), float(y)), textcoords="offset points", xytext=(4, -9), fontsize="small"
-        )
     axes.set(
         xlabel="stated probability",
-        ylabel="share manipulated (number of videos)",
+        ylabel="share manipulated, people and classes alike",
         xlim=(0, 1),
         ylim=(-0.02, 1.02),
     )

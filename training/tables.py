@@ -33,7 +33,7 @@ _OPERATING = {
     "false_positive_rate": "false positive rate there",
     "true_positive_rate": "true positive rate there",
     "abstained": "share without a label",
-    "expected_calibration_error": "expected calibration error",
+    "expected_calibration_error": "expected calibration error, people and classes alike",
 }
 _SPANS = {
     "videos": "videos",

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from training.data.manifest import Clip
-from training.grouping import independent_groups, shares_of_groups
+from training.grouping import independent_groups, shares_of_classes, shares_of_groups
 
 
 def clip(name: str, **more: object) -> Clip:
@@ -48,3 +48,8 @@ def test_who_is_unknown_stands_alone() -> None:
 def test_a_person_counts_once_among_the_real_and_once_among_the_fake() -> None:
     weights = shares_of_groups(["ann", "ann", "ann", "bob"], np.array([False, False, True, False]))
     assert weights.tolist() == [0.5, 0.5, 1.0, 1.0]
+
+
+def test_both_classes_weigh_one_in_all_whoever_is_in_them() -> None:
+    weights = shares_of_classes(["ann", "ann", "ann", "bob"], np.array([False, False, True, False]))
+    assert weights.tolist() == [0.25, 0.25, 1.0, 0.5]

@@ -180,6 +180,16 @@ class TestReliability:
         assert diagram.probability.tolist() == pytest.approx(probability.tolist())
         assert diagram.count.tolist() == [10] * 6
 
+    def test_a_weight_of_two_is_the_video_twice(self) -> None:
+        rng = np.random.default_rng(0)
+        stated = rng.permutation(np.linspace(0.01, 0.99, 30))
+        labels = (rng.random(30) < stated).astype(int)
+        twice = reliability(np.repeat(labels, 2), np.repeat(stated, 2), bins=5)
+        heavy = reliability(labels, stated, bins=5, weights=np.full(30, 2.0))
+
+        assert heavy.share.tolist() == pytest.approx(twice.share.tolist())
+        assert heavy.count.tolist() == pytest.approx(twice.count.tolist())
+
     @given(some_scores(), st.integers(1, 20))
     def test_the_diagram_holds_every_video_once(self, scored: Scored, bins: int) -> None:
         labels, stated = scored
