@@ -20,7 +20,7 @@ from rich.progress import track
 from dmcl_sdk import Detector
 from training.data.manifest import Clip, Split, read_manifest
 from training.figures import COUNTED, Labelled, Report, cross_fitted, video_figures
-from training.robustness import chosen, perturb_and_score, robustness_figures
+from training.robustness import ALL_LEVELS, chosen, perturb_and_score, robustness_figures
 from training.scores import Scored, Scorer
 from training.span_figures import COUNTED as SPANS_COUNTED
 from training.span_figures import Localised, remembered_splices, span_figures
@@ -39,6 +39,7 @@ def evaluate(
     allow_missing: bool = False,
     out: Path | None = None,
     robustness: bool = False,
+    levels: Sequence[int] = ALL_LEVELS,
     limit: int | None = None,
     seed: int = 0,
     resamples: int = 1000,
@@ -53,7 +54,8 @@ def evaluate(
         allow_missing: go on with the files that are there.
         out: a folder for report.json, report.md and the plots; scores and spliced videos are kept there, so that a
             second run is quick and one that was cut off goes on.
-        robustness: also score every video after 35 perturbations.
+        robustness: also score every video after seven perturbations at each of the levels.
+        levels: of 1..5.
         limit: at most so many real videos and so many fakes in all that.
         seed: of splices, choices and resampling.
         resamples: of the bootstrap; of spans, which take longer, two fifths of it.
@@ -86,7 +88,7 @@ def evaluate(
         )
         if robustness:
             perturbed = perturb_and_score(
-                scorer, clips, watched=lambda jobs, count: _watched(jobs, count, "perturbed videos")
+                scorer, clips, levels, watched=lambda jobs, count: _watched(jobs, count, "perturbed videos")
             )
             report["robustness"] = robustness_figures(perturbed, seed=seed, resamples=resamples)
     if out is not None:
@@ -195,6 +197,12 @@ def command(
     robustness: Annotated[
         bool, typer.Option("--robustness", help="Also perturb every video: seven ways, five levels each.")
     ] = False,
+    level: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1, max=5, help="Only this level of perturbation, 1 to 5. Repeatable; all by default."
+        ),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="At most so many real videos, and so many fakes.")
     ] = None,
@@ -233,6 +241,7 @@ def command(
             allow_missing=allow_missing,
             out=out,
             robustness=robustness,
+            levels=sorted(set(level or ALL_LEVELS)),
             limit=limit,
         )
     except (ValueError, FileNotFoundError) as error:

@@ -118,7 +118,7 @@ def _spans(axes: Axes, report: Report) -> None:
 def _robustness(axes: Axes, report: Report) -> None:
     for kind, levels in report["kinds"].items():
         values = [report["clean"]["value"], *(one["auc"]["value"] for one in levels)]
-        axes.plot(range(6), values, marker=".", label=kind)
+        axes.plot([0, *(one["level"] for one in levels)], values, marker=".", label=kind)
     axes.axhline(0.5, color="0.7", linewidth=0.8)
     axes.set(xlabel="level (0: as it is)", ylabel="AUC", ylim=(0, 1.005))
     axes.legend(fontsize="small", ncols=2, loc="lower left")

@@ -17,6 +17,7 @@ from training.scores import Scored, Scorer
 
 Floats = npt.NDArray[np.float64]
 Jobs = Iterator[tuple[Clip, Kind, int]]
+ALL_LEVELS = (1, 2, 3, 4, 5)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +56,7 @@ def chosen(clips: Sequence[Clip], limit: int | None, *, seed: int = 0) -> list[C
 def perturb_and_score(
     scorer: Scorer,
     clips: list[Clip],
+    levels: Sequence[int] = ALL_LEVELS,
     *,
     watched: Callable[[Jobs, int], Jobs] = lambda jobs, _: jobs,
 ) -> Perturbed:
@@ -62,13 +64,14 @@ def perturb_and_score(
 
     Args:
         scorer: with the model.
-        clips: N; 36 N videos are scored.
+        clips: N; with all levels 36 N videos are scored.
+        levels: of 1..5, the mildest first.
         watched: wraps the jobs, of which it is told the number, in a progress bar.
     """
     spec = scorer.detector.spec
     scored: dict[tuple[Kind, int], list[Scored]] = {}
-    jobs = ((clip, kind, level) for kind in KINDS for level in range(1, 6) for clip in clips)
-    for clip, kind, level in watched(jobs, len(clips) * len(KINDS) * 5):
+    jobs = ((clip, kind, level) for kind in KINDS for level in levels for clip in clips)
+    for clip, kind, level in watched(jobs, len(clips) * len(KINDS) * len(levels)):
         make = partial(perturb_video, kind=kind, level=level)
         one = scorer.derived(f"{kind} {LEVELS[kind][level - 1]:g}", clip.path, make)
         scored.setdefault((kind, level), []).append(one)
@@ -83,6 +86,7 @@ def robustness_figures(data: Perturbed, *, seed: int = 0, resamples: int = 1000)
     """
     fake, before = data.clean.fake, data.clean.log_odds
     interval = Bootstrap(data.clean.groups, seed, resamples)
+    levels = sorted({level for _, level in data.perturbed})
 
     def area(scores: Floats, rows: npt.NDArray[np.intp]) -> float:
         return auc(fake[rows], scores[rows])
@@ -101,7 +105,7 @@ def robustness_figures(data: Perturbed, *, seed: int = 0, resamples: int = 1000)
                 "loss": interval(lambda rows, after=after: area(before, rows) - area(after, rows)),  # type: ignore[misc]
                 "without_a_face": int((~data.perturbed[kind, level].judged).sum()),
             }
-            for level in range(1, 6)
+            for level in levels
             for after in [data.perturbed[kind, level].log_odds]
         ]
     everything = np.stack([one.log_odds for one in data.perturbed.values()])

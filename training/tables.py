@@ -142,7 +142,7 @@ def _robustness(section: Report) -> list[str]:
     loss_rows = [
         [kind, *(figure(one["loss"]) for one in levels)] for kind, levels in section["kinds"].items()
     ]
-    numbers = [str(level) for level in range(1, 6)]
+    numbers = [str(one["level"]) for one in next(iter(section["kinds"].values()))]
     return [
         head,
         "",

@@ -90,3 +90,13 @@ def test_every_video_is_scored_after_every_perturbation_once(tmp_path: Path) -> 
     assert len(list((tmp_path / "scores").iterdir())) == 36
     assert np.array_equal(data.clean.log_odds, [0.0])  # a video without a face
     assert perturb_and_score(scorer, clips).perturbed.keys() == data.perturbed.keys()
+    only = perturb_and_score(scorer, clips, levels=(3,))
+    assert {level for _, level in only.perturbed} == {3}
+
+
+def test_a_report_of_one_level_says_which() -> None:
+    clips = [clip("r"), clip("f", fake=True)]
+    same = of(clips, [-1.0, 1.0])
+    report = robustness_figures(Perturbed(same, {(kind, 3): same for kind in KINDS}), resamples=10)
+
+    assert [one["level"] for one in report["kinds"]["blur"]] == [3]
