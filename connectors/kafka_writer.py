@@ -27,6 +27,10 @@ _WRONG_DEPLOYMENT = (
     broken.UnsupportedSaslMechanismError,
     broken.UnsupportedVersionError,
 )
+_SEE = {
+    broken.SaslAuthenticationFailedError: "; see sasl_username and sasl_password",
+    broken.UnsupportedSaslMechanismError: "; see sasl_mechanism",
+}
 
 
 class KafkaWriter:
@@ -137,7 +141,7 @@ def translated(error: broken.KafkaError, doing: str) -> ConnectorError:
     if isinstance(error, _REFUSED):
         return PoisonError("event_refused", message)
     if isinstance(error, _WRONG_DEPLOYMENT):
-        return SettingsError(message)
+        return SettingsError(f"{message}{_SEE.get(type(error), '')}")
     return TransientError(message)
 
 

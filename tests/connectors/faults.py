@@ -160,10 +160,10 @@ class TlsRelay:
     async def _relay(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.CancelledError):
             server, requests = await asyncio.open_connection("127.0.0.1", self.upstream_port)
-            await asyncio.gather(_pumped(client, requests), _pumped(server, answers))
+            await asyncio.gather(pumped(client, requests), pumped(server, answers))
 
 
-async def _pumped(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+async def pumped(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
     try:
         while piece := await source.read(1 << 16):
             target.write(piece)

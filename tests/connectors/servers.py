@@ -122,7 +122,12 @@ def _dying_with_us() -> list[str]:
 
 @contextmanager
 def tansu(
-    folder: Path, *, host: str = "127.0.0.1", advertised: int | None = None, kept_in: Aws | None = None
+    folder: Path,
+    *,
+    host: str = "127.0.0.1",
+    advertised: int | None = None,
+    kept_in: Aws | None = None,
+    authentication: bool = False,
 ) -> Iterator[Process]:
     """A broker that speaks Kafka's protocol.
 
@@ -132,6 +137,7 @@ def tansu(
         advertised: the port that clients are told to use, when a proxy stands before the broker.
         kept_in: where records and groups are kept, so that a broker that is killed has them when it starts again; in
             memory without.
+        authentication: asks for SCRAM, and refuses whoever it may be: it keeps no users.
     """
     port = free_port()
     storage, environment = "memory://tansu/", {}
@@ -152,6 +158,7 @@ def tansu(
         f"tcp://{host}:{advertised or port}",
         "--storage-engine",
         storage,
+        *(["--authentication"] if authentication else []),
     ]
     with _running(Process(port, command, folder, environment, host)) as process:
         yield process

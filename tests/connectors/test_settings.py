@@ -43,6 +43,9 @@ policy = "policy.toml"
 [kafka]
 bootstrap_servers = ["broker:9092"]
 topics = ["uploads"]
+security_protocol = "SASL_SSL"
+sasl_mechanism = "PLAIN"
+sasl_username = "scanner"
 sasl_password = "sesame"
 
 [sinks.moderation]
@@ -118,6 +121,29 @@ def test_the_example_of_the_documentation_is_right(tmp_path: Path) -> None:
     settings = read(example, tmp_path)
     with closing(open_sink(settings.sinks["moderation"])) as sink:
         assert sink.name == "webhook:moderation.example"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"SECURITY_PROTOCOL": "SASL_SSL", "SASL_MECHANISM": "PLAIN"},
+            "SASL_SSL needs sasl_username, sasl_password",
+        ),
+        (
+            {"SASL_USERNAME": "scanner", "SASL_PASSWORD": "sesame"},
+            "PLAINTEXT has no use for sasl_username, sasl_pass",
+        ),
+        ({"SECURITY_PROTOCOL": "SSL", "SASL_PASSWORD": "sesame"}, "SSL has no use for sasl_password"),
+        ({"SSL_CAFILE": "/etc/ca.pem"}, "PLAINTEXT has no use for ssl_cafile"),
+    ],
+)
+def test_credentials_that_would_not_be_used_are_an_error(given: dict[str, str], message: str) -> None:
+    servers = {"DMCL_KAFKA__BOOTSTRAP_SERVERS": '["broker:9092"]', "DMCL_KAFKA__TOPICS": '["uploads"]'}
+    variables = {f"DMCL_KAFKA__{name}": value for name, value in given.items()}
+    with pytest.raises(SettingsError, match=f"kafka: security_protocol {message}") as caught:
+        read_settings(None, servers | variables)
+    assert "sesame" not in str(caught.value)
 
 
 def test_what_kubernetes_sets_for_a_service_of_our_name_is_not_ours() -> None:

@@ -163,8 +163,9 @@ def test_without_a_broker_nothing_is_left_running() -> None:
 
 
 def test_a_password_is_never_shown() -> None:
+    sasl = {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_username": "scanner"}
     settings = KafkaSinkSettings.model_validate(
-        {"bootstrap_servers": ["broker:9092"], "topic": "verdicts", "sasl_password": "sesame"}
+        {"bootstrap_servers": ["broker:9092"], "topic": "verdicts", "sasl_password": "sesame", **sasl}
     )
     assert "sesame" not in f"{settings!r} {settings.model_dump_json()}"
     assert settings.options()["sasl_plain_password"] == "sesame"  # noqa: S105 - no secret
