@@ -24,6 +24,7 @@ from connectors.errors import SettingsError
 from connectors.listings import S3Object
 from dmcl_sdk.detector import failed_verdict
 from dmcl_sdk.errors import VideoError
+from tests.connectors.collector import collector
 from tests.connectors.daemons import DaemonProcess
 from tests.connectors.servers import Aws
 from tests.made import make_video
@@ -307,6 +308,23 @@ def failed(uri: str) -> bytes:
     return (
         verdict.model_copy(update={"asset": verdict.asset.model_copy(update={"uri": uri})}).to_json().encode()
     )
+
+
+@pytest.mark.slow
+def test_spans_of_a_backfill_reach_a_collector(stock: Stock, monkeypatch: pytest.MonkeyPatch) -> None:
+    videos = {stock.put(f"{number}.mp4") for number in range(3)}
+    with collector() as collected:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collected.url)
+        status, said = stock.run(service={"tracing": True})
+        assert status == 0, said
+    scans = {
+        span.attributes[0].value.string_value: span for span in collected.spans if span.name == "dmcl.scan"
+    }
+    assert {*scans} == videos
+    assert len({span.trace_id for span in scans.values()}) == len(videos)
+    for scan in scans.values():
+        inside = [span.name for span in collected.spans if span.parent_span_id == scan.span_id]
+        assert sorted(inside) == ["dmcl.deliver", "dmcl.fetch", "dmcl.score"]
 
 
 @pytest.mark.durability

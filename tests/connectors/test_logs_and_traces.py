@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gzip
 import json
 import subprocess
 import sys
@@ -9,14 +8,13 @@ from uuid import uuid4
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from connectors import tracing
+from tests.connectors.collector import collector
 from tests.connectors.daemons import daemon
-from tests.connectors.faults import Exchange, web_server
 from tests.connectors.topics import Topics
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -50,31 +48,15 @@ def test_a_span_hangs_in_the_trace_that_the_request_came_with(spans: InMemorySpa
 def test_spans_reach_a_collector_in_the_trace_that_the_verdicts_event_names(
     broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over OTLP, as any collector takes it: protobuf by HTTP."""
-    exported: list[ExportTraceServiceRequest] = []
-
-    def collect(exchange: Exchange) -> None:
-        body = exchange.asked.body
-        packed = exchange.asked.headers.get("content-encoding") == "gzip"
-        exported.append(ExportTraceServiceRequest.FromString(gzip.decompress(body) if packed else body))
-        exchange.answer(200, headers={"content-type": "application/x-protobuf"})
-
     topics = Topics(broker, f"t{uuid4().hex[:8]}", tmp_path)
     topics.send(topics.upload("clip.mp4"), headers=[("traceparent", TRACE.encode())])
-    with web_server(routes={"/v1/traces": collect}) as collector:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url(""))
+    with collector() as collected:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collected.url)
         with daemon(tmp_path, "kafka run", topics.settings(service={"tracing": True})) as process:
             process.wait_for(lambda: process.events("delivered"), "delivered")
             assert process.stop() == 0
-    resources = [one for export in exported for one in export.resource_spans]
-    names = {
-        field.value.string_value
-        for one in resources
-        for field in one.resource.attributes
-        if field.key == "service.name"
-    }
-    assert names == {"dmcl"}
-    found = {span.name: span for one in resources for scope in one.scope_spans for span in scope.spans}
+    assert collected.services == {"dmcl"}
+    found = {span.name: span for span in collected.spans}
     assert {*found} == {"dmcl.scan", "dmcl.fetch", "dmcl.score", "dmcl.deliver"}
     (event,) = topics.effective().values()
     _, trace_id, parent, _ = dict(event.headers)["ce_traceparent"].decode().split("-")
