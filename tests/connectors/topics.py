@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 
 from connectors.events import Delivery, from_binary, from_structured
+from tests.connectors.servers import PATIENCE_S
 from tests.made import make_video
 
 
@@ -110,8 +112,9 @@ class Topics:
             made_by_broker = "api_version" in self.client
             partitions = range(self.partitions if topic == self.requests or made_by_broker else 1)
             consumer.assign([TopicPartition(topic, number) for number in partitions])
-            silent = 0
-            while silent < quiet:
+            ends = consumer.end_offsets(consumer.assignment())  # too low with some servers, never too high
+            silent, until = 0, time.monotonic() + PATIENCE_S
+            while silent < quiet or (_is_behind(consumer, ends) and time.monotonic() < until):
                 batches = consumer.poll(timeout_ms=300)
                 silent = 0 if batches else silent + 1
                 found += [record for batch in batches.values() for record in batch]
@@ -130,6 +133,10 @@ class Topics:
                 one: consumer.committed(TopicPartition(self.requests, one)) for one in range(self.partitions)
             }
         return {one: offset or 0 for one, offset in found.items()}
+
+
+def _is_behind(consumer: KafkaConsumer, ends: Mapping[TopicPartition, int]) -> bool:
+    return any(consumer.position(one) < end for one, end in ends.items())
 
 
 def _event(record: Any) -> Delivery:  # noqa: ANN401 - published without types
