@@ -12,15 +12,14 @@ import traceback
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 import typer
 
 from dmcl_sdk.bench.cli import bench
 from dmcl_sdk.errors import DeploymentError, VideoError
-from dmcl_sdk.plugins import Scorer as Plugin
-from dmcl_sdk.plugins import command_entry_points, open_default, open_detector, origin, run_command
-from dmcl_sdk.review_cli import Explainer, Reporting, check_embed, evidence, report, verify
+from dmcl_sdk.plugins import command_entry_points, origin, run_command
+from dmcl_sdk.review_cli import Telling, check_embed, evidence, given, named_detector, report, verify
 from dmcl_sdk.terminal import OnProgress, note, progress_bar, show, write
 
 if TYPE_CHECKING:
@@ -51,16 +50,6 @@ class Scorer(Protocol):
     def score(self, video: str, *, on_progress: OnProgress | None = None) -> Verdict:
         """A verdict on one file; raises VideoError."""
         ...
-
-
-class _Silent:
-    """A detector of another package, which tells of no progress."""
-
-    def __init__(self, detector: Plugin) -> None:
-        self._detector = detector
-
-    def score(self, video: str, *, on_progress: OnProgress | None = None) -> Verdict:  # noqa: ARG002
-        return self._detector.score(Path(video))
 
 
 def main() -> None:
@@ -145,35 +134,17 @@ def score(
     2 bad usage, or a wrong installation;
     3 some file was not a video, and --fail-on did not match.
     """
-    given = {
-        "model": model and str(model),
-        "providers": None if device == "auto" else [device],
-        "face_model": face_model and str(face_model),
-        "max_seconds": max_seconds,
-    }
-    opened = _opened(detector, {name: value for name, value in given.items() if value is not None})
+    for name in files if reports and embed else ():
+        check_embed(Path(name))
+    opened = named_detector(detector, given(model, device, face_model, max_seconds))
     if reports is None:
-        raise typer.Exit(score_files(opened, files, json=json, fail_on=fail_on))
+        raise typer.Exit(score_files(Telling(opened), files, json=json, fail_on=fail_on))
     from dmcl_sdk.report.folder import ReportFolder
 
-    if not isinstance(opened, Explainer):
-        raise typer.BadParameter(f"the detector {detector} gives no evidence to show", param_hint="--report")
-    for name in files if embed else ():
-        check_embed(Path(name))
     folder = ReportFolder(reports, embed=embed)
-    status = score_files(Reporting(opened, folder), files, json=json, fail_on=fail_on)
+    status = score_files(Telling(opened, folder), files, json=json, fail_on=fail_on)
     note(f"reports: {reports / 'index.html'}")
     raise typer.Exit(status)
-
-
-def _opened(name: str, options: dict[str, Any]) -> Scorer:
-    """The detector of that name, telling of its progress where it can."""
-    from dmcl_sdk.detector import Detector
-
-    if name == "default":
-        return open_default(**options)
-    opened = open_detector(name, options)
-    return opened if isinstance(opened, Detector) else _Silent(opened)
 
 
 def score_files(detector: Scorer, files: Sequence[str], *, json: bool, fail_on: FailOn | None) -> int:

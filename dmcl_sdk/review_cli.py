@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import json as json_format
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
 
 from dmcl_sdk.errors import VideoError
-from dmcl_sdk.plugins import read_policy
+from dmcl_sdk.plugins import Scorer, open_default, open_detector, read_policy
 from dmcl_sdk.tables import printable
 from dmcl_sdk.terminal import OnProgress, note, progress_bar, write
 from dmcl_sdk.verdict import Verdict
-from dmcl_sdk.verification import Check, check_decision, check_findings, check_setup, check_video
 
 if TYPE_CHECKING:
-    from dmcl_sdk.detector import Detector
+    from dmcl_sdk.examination import Examined
     from dmcl_sdk.explanation import Explanation
     from dmcl_sdk.report.folder import ReportFolder
     from dmcl_sdk.report.page import Film
 
-REFUTED, UNCHECKED = 1, 2
+UNCHECKED = 2
 _MOST_VERDICT_BYTES = 64 * 2**20
 
 VerdictFile = Annotated[
@@ -31,6 +30,14 @@ VerdictFile = Annotated[
     typer.Argument(metavar="VERDICT.json", help="A verdict, as `dmcl score --json` writes it.", exists=True),
 ]
 VideoFile = Annotated[Path, typer.Argument(metavar="VIDEO", help="The video that it is about.")]
+Named = Annotated[
+    str,
+    typer.Option(
+        "--detector",
+        metavar="NAME",
+        help="The detector that made it, if a package has added that, or package.module:callable.",
+    ),
+]
 Model = Annotated[
     Path | None,
     typer.Option(help="Model file; of those that ship, the one that the verdict names if not given."),
@@ -49,51 +56,51 @@ Redact = Annotated[
 ]
 
 
-@runtime_checkable
-class Explainer(Protocol):
-    """What a page needs of a detector."""
+def given(
+    model: Path | None, device: str, face_model: Path | None, max_seconds: float | None
+) -> dict[str, Any]:
+    """Those options of a detector that were given, as it takes them."""
+    options = {
+        "model": model and str(model),
+        "providers": None if device == "auto" else [device],
+        "face_model": face_model and str(face_model),
+        "max_seconds": max_seconds,
+    }
+    return {name: value for name, value in options.items() if value is not None}
 
-    def explain(self, video: str, *, on_progress: OnProgress | None = None) -> Explanation:
-        """A verdict on one file and the evidence behind it; raises VideoError."""
-        ...
+
+def named_detector(name: str, options: dict[str, Any]) -> Scorer:
+    """A detector by its name."""
+    return open_default(**options) if name == "default" else open_detector(name, options)
 
 
-class Reporting:
-    """A detector whose every verdict leaves a page in a folder."""
+class Telling:
+    """A detector that tells of its progress if it can, and leaves a page of each verdict if there is a folder."""
 
-    def __init__(self, detector: Explainer, folder: ReportFolder) -> None:
+    def __init__(self, detector: Scorer, folder: ReportFolder | None = None) -> None:
         self._detector, self._folder = detector, folder
 
     def score(self, video: str, *, on_progress: OnProgress | None = None) -> Verdict:
         """A verdict on one file; raises VideoError."""
-        from dmcl_sdk.detector import failed_verdict
+        from dmcl_sdk.detector import Detector, failed_verdict
 
+        path = Path(video)
+        if self._folder is None:
+            if isinstance(self._detector, Detector):
+                return self._detector.score(path, on_progress=on_progress)
+            return self._detector.score(path)
+        explanation = None
         try:
-            explanation = self._detector.explain(video, on_progress=on_progress)
+            if isinstance(self._detector, Detector):
+                explanation = self._detector.explain(path, on_progress=on_progress)
+                verdict = explanation.verdict
+            else:
+                verdict = self._detector.score(path)
         except VideoError as error:
-            self._folder.add(failed_verdict(error), None, Path(video))
+            self._folder.add(failed_verdict(error), None, path)
             raise
-        self._folder.add(explanation.verdict, explanation, Path(video))
-        return explanation.verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Examined:
-    """What became of a verdict under examination.
-
-    Attributes:
-        checks: in order; the first that does not hold may end them.
-        explanation: None where the video was not scored again.
-    """
-
-    checks: tuple[Check, ...]
-    explanation: Explanation | None = None
-
-    @property
-    def status(self) -> int:
-        """Exit status: 0 all of it holds, 1 something differs, 2 something cannot be told."""
-        outcomes = {check.outcome for check in self.checks}
-        return REFUTED if "differs" in outcomes else UNCHECKED if "unchecked" in outcomes else 0
+        self._folder.add(verdict, explanation, path)
+        return verdict
 
 
 def verify(
@@ -101,6 +108,7 @@ def verify(
     video: VideoFile,
     *,
     policy: Policy = None,
+    detector: Named = "default",
     model: Model = None,
     device: Device = "auto",
     face_model: FaceModel = None,
@@ -115,8 +123,8 @@ def verify(
     2 something cannot be told with what is here, and the line says what is missing.
     """
     claimed = _read(verdict)[1]
-    detector = _detector(claimed, model, device, face_model, max_seconds)
-    found = _examine(claimed, detector, video, policy)
+    opened = _detector(claimed, detector, given(model, device, face_model, max_seconds))
+    found = _examine(claimed, opened, video, policy)
     if json:
         write(
             json_format.dumps([asdict(check) for check in found.checks], ensure_ascii=False) + "\n",
@@ -138,6 +146,7 @@ def report(
     ] = None,
     embed: Embed = False,
     redact: Redact = False,
+    detector: Named = "default",
     model: Model = None,
     device: Device = "auto",
     face_model: FaceModel = None,
@@ -158,11 +167,10 @@ def report(
     require()
     claimed = _read(verdict)[1]
     path = out or verdict.with_name(f"{video.name}.html")
-    if embed and not redact:
-        check_embed(video)
-    explanation = _same(
-        claimed, _detector(claimed, model, device, face_model, max_seconds), video
-    ).explanation
+    _check_pages(path, verdict, video, embed=embed and not redact)
+    options = given(model, device, face_model, max_seconds)
+    opened = _detector(claimed, detector, options, redact=redact)
+    explanation = _same(claimed, opened, video).explanation
     film = _film(claimed, explanation, video, path, embed=embed, redact=redact)
     write_file(path, page(claimed, explanation, name=video.name, film=film, redact=redact))
     write(f"{path}\n")
@@ -176,6 +184,7 @@ def evidence(
     embed: Embed = False,
     redact: Redact = False,
     policy: Policy = None,
+    detector: Named = "default",
     model: Model = None,
     device: Device = "auto",
     face_model: FaceModel = None,
@@ -196,82 +205,37 @@ def evidence(
 
     require()
     content, claimed = _read(verdict)
-    if embed and not redact:
-        check_embed(video)
-    found = _same(claimed, _detector(claimed, model, device, face_model, max_seconds), video, policy)
+    _check_pages(out, verdict, video, embed=embed and not redact)
+    options = given(model, device, face_model, max_seconds)
+    opened = _detector(claimed, detector, options, redact=redact)
+    found = _same(claimed, opened, video, policy)
     film = _film(claimed, found.explanation, video, None, embed=True, redact=redact) if embed else Film(None)
     html = page(claimed, found.explanation, name=video.name, film=film, redact=redact)
     write_bytes(out, bundle(content, claimed, found.explanation, found.checks, html, redact=redact))
     write(f"{out}\n")
 
 
-def _same(claimed: Verdict, detector: Detector, video: Path, policy: str | None = None) -> Examined:
-    """The examination of a verdict that holds; anything else ends the command."""
+def _same(claimed: Verdict, detector: Scorer, video: Path, policy: str | None = None) -> Examined:
+    """The examination of a verdict that is confirmed; any other ends the command."""
     found = _examine(claimed, detector, video, policy, explain=True)
-    broken = [check for check in found.checks if check.outcome != "holds" and check.what != "decision"]
-    for check in broken:
-        note(f"{check.what}: {check.message}")
-    if broken:
+    if not found.is_confirmed:
+        for check in found.checks:
+            if check.outcome != "holds":
+                note(f"{check.what}: {check.message}")
         note("nothing was written: a page shows one verdict, and this one is not confirmed")
-        raise typer.Exit(Examined(tuple(broken)).status)
+        raise typer.Exit(found.status)
     return found
 
 
 def _examine(
-    claimed: Verdict, detector: Detector, video: Path, policy: str | None, *, explain: bool = False
+    claimed: Verdict, detector: Scorer, video: Path, policy: str | None, *, explain: bool = False
 ) -> Examined:
-    try:
-        checks, explanation = _scored_again(claimed, detector, video, explain=explain)
-    except VideoError as error:
-        if claimed.status == "failed":
-            return Examined((_check_failure(claimed, error),))
-        return Examined((Check("video", "unchecked", error.message),))
-    if claimed.decision is not None and checks[-1].what == "verdict":
-        checks.append(_check_policy(claimed, policy))
-    return Examined(tuple(checks), explanation)
+    from dmcl_sdk.examination import decided, examine
 
-
-def _scored_again(
-    claimed: Verdict, detector: Detector, video: Path, *, explain: bool
-) -> tuple[list[Check], Explanation | None]:
-    """The checks up to the first that does not hold."""
-    from dmcl_sdk.source import open_source
-
-    if claimed.status != "failed":
-        with open_source(video, max_bytes=detector.limits.max_bytes) as opened:
-            checks = [check_video(claimed, opened.sha256)]
-        if checks[0].outcome != "holds":
-            return checks, None
-        checks += check_setup(claimed, detector.model, detector.runtime)
-        if any(check.outcome != "holds" for check in checks):
-            return checks, None
-    else:
-        checks = []
+    decide = None if policy is None else read_policy(policy)  # before the work, which is long
     with progress_bar(str(video), "scoring again") as on_progress:
-        if not explain:
-            return [*checks, check_findings(claimed, detector.score(video, on_progress=on_progress))], None
-        explanation = detector.explain(video, on_progress=on_progress)
-        return [*checks, check_findings(claimed, explanation.verdict)], explanation
-
-
-def _check_failure(claimed: Verdict, error: VideoError) -> Check:
-    from dmcl_sdk.detector import failed_verdict
-
-    again = failed_verdict(error)
-    if [reason.code for reason in claimed.reasons] == [reason.code for reason in again.reasons]:
-        return Check("verdict", "holds", f"this file cannot be scored: {error.message}")
-    return Check("verdict", "differs", f"this file cannot be scored for another reason: {error.message}")
-
-
-def _check_policy(claimed: Verdict, policy: str | None) -> Check:
-    assert claimed.decision is not None  # noqa: S101 - asked by the caller
-    if policy is None:
-        decided = f"{claimed.decision.policy_id} {claimed.decision.version}"
-        return Check(
-            "decision", "unchecked", f"it was made by the policy {decided}: name its file with --policy"
-        )
-    decide = read_policy(policy)
-    return check_decision(claimed.decision, decide(claimed.model_copy(update={"decision": None})))
+        found = examine(claimed, detector, video, explain=explain, on_progress=on_progress)
+    return decided(found, claimed, decide)
 
 
 def _film(
@@ -287,9 +251,9 @@ def _film(
     from dmcl_sdk.report.folder import embedded, film_of, write_bytes
     from dmcl_sdk.report.page import Film
 
-    if claimed.status == "failed" or explanation is None:
+    if claimed.status == "failed":
         return Film(None)
-    if not redact:
+    if not redact or explanation is None:
         return film_of(video, Path() if page is None else page.parent, embed=embed)
     from dmcl_sdk.report.redaction import redacted_copy
 
@@ -327,15 +291,24 @@ def _read(path: Path) -> tuple[bytes, Verdict]:
         raise typer.BadParameter(problem, param_hint="VERDICT.json") from error
 
 
-def _detector(
-    claimed: Verdict, model: Path | None, device: str, face_model: Path | None, max_seconds: float | None
-) -> Detector:
-    from dmcl_sdk.detector import Detector
-    from dmcl_sdk.video import VideoLimits
+def _check_pages(path: Path, verdict: Path, video: Path, *, embed: bool) -> None:
+    """End the command before any work is done if what it is to write would lie on what it reads, or be too large."""
+    if path.resolve() in {verdict.resolve(), video.resolve()}:
+        raise typer.BadParameter(f"{path} would be written over", param_hint="--out")
+    if embed:
+        check_embed(video)
 
-    limits = VideoLimits() if max_seconds is None else VideoLimits(max_duration_s=max_seconds)
-    providers = None if device == "auto" else [device]
-    return Detector(model or _shipped(claimed), providers=providers, face_model=face_model, limits=limits)
+
+def _detector(claimed: Verdict, name: str, options: dict[str, Any], *, redact: bool = False) -> Scorer:
+    from dmcl_sdk.detector import Detector
+
+    if name == "default" and "model" not in options and (shipped := _shipped(claimed)):
+        options = options | {"model": str(shipped)}
+    opened = named_detector(name, options)
+    if redact and not isinstance(opened, Detector):
+        problem = f"the detector {name} does not say where every face is in every frame"
+        raise typer.BadParameter(problem, param_hint="--redact")
+    return opened
 
 
 def _shipped(claimed: Verdict) -> Path | None:

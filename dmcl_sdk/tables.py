@@ -15,6 +15,9 @@ from rich.text import Text
 
 from dmcl_sdk.verdict import Box, Modalities, Reason, Summary, Track, Verdict
 
+FINDINGS = {"appearance_anomaly", "motion_anomaly", "modality_conflict"}
+"""Codes of reasons that say what was found; all others say what limits a verdict."""
+
 _LABELS = {
     "manipulated": ("manipulated", "bold red"),
     "not_manipulated": ("not manipulated", "green"),
@@ -26,7 +29,6 @@ _STATUS = {
     "not_applicable": ("nothing to judge", "yellow"),
     "failed": ("failed", "bold red"),
 }
-_FINDINGS = {"appearance_anomaly", "motion_anomaly", "modality_conflict"}
 _STANDS_OUT = 0.5  # a stream alone calls it more likely manipulated than not
 
 
@@ -146,7 +148,7 @@ def _span_rows(track: Track, verdict: Verdict) -> Iterator[_Row]:
 
 
 def _is_told_by_a_span(reason: Reason, stretches: Container[tuple[int | None, int | None]]) -> bool:
-    return reason.code in _FINDINGS and (reason.start_ms, reason.end_ms) in stretches
+    return reason.code in FINDINGS and (reason.start_ms, reason.end_ms) in stretches
 
 
 def _notes(verdict: Verdict) -> Iterator[Text]:

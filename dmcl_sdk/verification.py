@@ -43,13 +43,17 @@ def check_video(claimed: Verdict, sha256: str) -> Check:
     return Check("video", "holds", sha256)
 
 
-def check_setup(claimed: Verdict, model: ModelInfo, runtime: Runtime) -> list[Check]:
-    """Whether the same model, calibration, preprocessing and settings are here."""
+def check_setup(claimed: Verdict, model: ModelInfo | None, runtime: Runtime | None) -> list[Check]:
+    """Whether the same model, calibration, preprocessing and settings are here; None is what is not said."""
     if claimed.model is None or claimed.runtime is None:
-        return [Check("model", "unchecked", "the verdict does not say by which model it was made")]
+        message = "the verdict does not say by which model it was made: name its detector with --detector"
+        return [Check("model", "unchecked", message)]
+    if model is None or runtime is None:
+        return [Check("model", "unchecked", "this detector does not say by which model it judges")]
+    theirs = f"{claimed.model.name} {claimed.model.version}"
     rows = [
         ("model", claimed.model.sha256, model.sha256,
-         f"it was made by {claimed.model.name} {claimed.model.version}: name that file with --model"),
+         f"it was made by {theirs}: name that file with --model, or its detector with --detector"),
         ("calibration", claimed.model.calibration.sha256, model.calibration.sha256,
          "it was made with another calibration: name the model file that it is in with --model"),
         ("preprocessing", claimed.runtime.preprocess_sha256, runtime.preprocess_sha256,
@@ -59,9 +63,9 @@ def check_setup(claimed: Verdict, model: ModelInfo, runtime: Runtime) -> list[Ch
     ]  # fmt: skip
     return [
         Check(what, "holds", here)
-        if here == theirs
-        else Check(what, "unchecked", f"{here} is here, the verdict has {theirs}; {way_out}")
-        for what, theirs, here, way_out in rows
+        if here == there
+        else Check(what, "unchecked", f"{here} is here, the verdict has {there}; {way_out}")
+        for what, there, here, way_out in rows
     ]
 
 

@@ -46,15 +46,18 @@ class Chart:
 
 def chart(curve: FaceCurve, spec: ModelSpec, start_s: float, end_s: float) -> Chart:
     """The part of a face's curves between two times."""
-    edges_s = curve.over_time(curve.logits[:, 0])[1]
+    part = _between(curve, start_s, end_s)
+    cells, edges_s = part.over_time(np.arange(len(part.times), dtype=np.float64))
     bounds_s = _bounds(edges_s, start_s, end_s)
-    fused, rgb, flow = (_columns(curve, stream, bounds_s) for stream in range(3))
+    streams = (_filled(part.logits[:, stream], cells) for stream in range(3))
+    fused, rgb, flow = (_columns(values, edges_s, bounds_s) for values in streams)
     at = (np.arange(len(fused)) + 0.5) * 1000 / len(fused)
     probability = spec.frame_calibration.probability(fused)
     low, high = _interval(fused, spec.frame_calibration)
     judged = ~np.isnan(probability)
     peak = int(np.nanargmax(probability)) if judged.any() else 0
-    seen = (np.clip(edges_s[[0, -1]], start_s, end_s) - start_s) / (end_s - start_s)
+    seen_s = np.array([curve.times[0, 0], curve.times[-1, 1]])
+    seen = (np.clip(seen_s, start_s, end_s) - start_s) / (end_s - start_s)
     return Chart(
         line=_path(at, probability),
         band=_band(at, low, high),
@@ -96,9 +99,23 @@ def _bounds(edges_s: Floats, start_s: float, end_s: float) -> Floats:
     return np.linspace(start_s, end_s, count + 1)
 
 
-def _columns(curve: FaceCurve, stream: int, bounds: Floats) -> Floats:
+def _between(curve: FaceCurve, start_s: float, end_s: float) -> FaceCurve:
+    """The frames that lie between two times, or at least one: hours need not be gone through for a second."""
+    first = min(int(np.searchsorted(curve.times[:, 1], start_s, "right")), len(curve.times) - 1)
+    inside = slice(first, max(first + 1, int(np.searchsorted(curve.times[:, 0], end_s))))
+    return FaceCurve(curve.track_id, curve.sightings[inside], curve.logits[inside], curve.times[inside])
+
+
+def _filled(values: Floats, cells: Floats) -> Floats:
+    """The value of each cell by its frame's number, NaN where there is none."""
+    known = ~np.isnan(cells)
+    filled = np.full(len(cells), np.nan)
+    filled[known] = values[cells[known].astype(np.intp)]
+    return filled
+
+
+def _columns(values: Floats, edges_s: Floats, bounds: Floats) -> Floats:
     """The highest logit between one bound and the next, NaN where nothing was judged; (C,) of C + 1 bounds."""
-    values, edges_s = curve.over_time(curve.logits[:, stream])
     slack = 1e-4 * (
         bounds[1] - bounds[0]
     )  # times are floats: a frame that only touches a column is not in it

@@ -40,6 +40,7 @@ class ReportFolder:
 
     def __init__(self, folder: Path, *, embed: bool = False) -> None:
         self.folder, self.embed = folder, embed
+        self._read: dict[tuple[str, int, int], Verdict | None] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -65,13 +66,24 @@ class ReportFolder:
         rows = []
         for file in sorted(self.folder.glob(f"*{_SUFFIX}")):
             href = file.name.removesuffix(_SUFFIX) + ".html"
-            verdict = _read(file)
+            verdict = self._verdict(file)
             if verdict is not None and (self.folder / href).exists():
                 name = Path(verdict.asset.uri).name if verdict.asset.uri.startswith("file:") else href
                 rows.append({"name": unquote(name), "href": f"./{quote(href)}", "verdict": verdict})
         path = self.folder / "index.html"
         write(path, render("index.html.j2", "index.js", _index(rows)))
         return path
+
+    def _verdict(self, file: Path) -> Verdict | None:
+        """A verdict of the folder, read once: the index is written after each of many."""
+        try:
+            found = file.stat()
+        except OSError:
+            return None
+        key = file.name, found.st_mtime_ns, found.st_size
+        if key not in self._read:
+            self._read[key] = _read(file)
+        return self._read[key]
 
     def _stem(self, name: str, verdict: Verdict) -> str:
         """A file name for this video's page; that of an earlier run, if it has one."""

@@ -14,10 +14,11 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Literal
 
+from dmcl_sdk.assembly import FaceCurve
 from dmcl_sdk.errors import DeploymentError
 from dmcl_sdk.explanation import Explanation, Peak
 from dmcl_sdk.report import charts, pictures, words
-from dmcl_sdk.verdict import Box, Reason, Span, Track, Verdict
+from dmcl_sdk.verdict import Box, Span, Track, Verdict
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -55,8 +56,7 @@ def page(
     """
     curves = {} if explanation is None else {curve.track_id: curve for curve in explanation.curves}
     peaks = {} if explanation is None else {peak.span_id: peak for peak in explanation.peaks}
-    duration_s = (verdict.asset.duration_ms or 0) / 1000
-    told = {track.track_id for track in verdict.tracks}
+    duration_s = _duration_s(verdict)
     context = {
         "verdict": verdict,
         "name": name,
@@ -64,11 +64,12 @@ def page(
         "label": words.verdict_label(verdict),
         "headline": words.headline(verdict),
         "faces": [
-            _face(track, verdict, explanation, duration_s) for track in verdict.tracks if track.track_id in curves
+            _face(track, verdict, curves.get(track.track_id), explanation, duration_s) for track in verdict.tracks
         ],
         "spans": [_span(span, peaks.get(span.span_id), verdict, explanation, redact=redact) for span in verdict.spans],
         "ticks": charts.ticks(0, duration_s) if duration_s else [],
-        "unjudged": _unjudged(verdict.reasons),
+        "limits": words.limits(verdict),
+        "explained": explanation is not None,
         "places": _places(explanation),
         "redact": redact,
         "data": {
@@ -76,13 +77,13 @@ def page(
             "rate": _rate(verdict),
             "spans": [
                 {"id": s.span_id, "face": s.track_id, "start": s.start_ms / 1000, "end": s.end_ms / 1000,
-                 "peak": s.peak_ms / 1000}
+                 "probability": s.probability}
                 for s in verdict.spans
             ],
             "boxes": [
-                {"face": track, "flagged": any(span.track_id == track for span in verdict.spans),
-                 "at": charts.boxes(curve)}
-                for track, curve in curves.items() if track in told
+                {"face": track.track_id, "flagged": any(span.track_id == track.track_id for span in verdict.spans),
+                 "at": _boxes(track, curves.get(track.track_id))}
+                for track in verdict.tracks
             ],
         },
     }  # fmt: skip
@@ -153,28 +154,55 @@ def _rate(verdict: Verdict) -> float:
     return 25.0 if rate is None else rate.num / rate.den
 
 
+def _duration_s(verdict: Verdict) -> float:
+    """The length of the time line; a detector that does not know the video's has seen as much as its faces lasted."""
+    known_ms = verdict.asset.duration_ms
+    return (
+        max((track.end_ms for track in verdict.tracks), default=0) if known_ms is None else known_ms
+    ) / 1000
+
+
+def _boxes(track: Track, curve: FaceCurve | None) -> list[list[int]]:
+    """Where a face was, as `charts.boxes`; of a face without a curve only as often as its verdict says."""
+    if curve is not None:
+        return charts.boxes(curve)
+    places = [(one.t_ms, one.box) for one in track.keyframes]
+    return [
+        [at, *(round(10_000 * side) for side in (box.left, box.top, box.width, box.height))]
+        for at, box in places
+    ]
+
+
 def _face(
-    track: Track, verdict: Verdict, explanation: Explanation | None, duration_s: float
+    track: Track,
+    verdict: Verdict,
+    curve: FaceCurve | None,
+    explanation: Explanation | None,
+    duration_s: float,
 ) -> dict[str, Any]:
     """One row of the timeline."""
-    assert explanation is not None  # noqa: S101 - it has this track's curve
-    curve = next(curve for curve in explanation.curves if curve.track_id == track.track_id)
     spans = [span for span in verdict.spans if span.track_id == track.track_id]
-    drawn = charts.chart(curve, explanation.spec, 0.0, max(duration_s, 0.001))
+    drawn = None
+    if curve is not None and explanation is not None:
+        drawn = charts.chart(curve, explanation.spec, 0.0, max(duration_s, 0.001))
     return {
         "track": track,
         "chart": drawn,
+        "seen": _place(track.start_ms, track.end_ms, 0, duration_s),
         "spans": [_place(span.start_ms, span.end_ms, 0, duration_s) | {"span": span} for span in spans],
         "summary": _in_words(track, drawn, spans),
+        "findings": [] if explanation else words.told(verdict, track),
     }
 
 
-def _in_words(track: Track, drawn: charts.Chart, spans: Sequence[Span]) -> str:
+def _in_words(track: Track, drawn: charts.Chart | None, spans: Sequence[Span]) -> str:
     """The chart for those who do not see it."""
-    if drawn.highest is None:
+    if drawn is not None and drawn.highest is None:
         return f"Face {track.track_id} was not judged at any time."
     stretches = "; ".join(f"{words.clock(s.start_ms)} to {words.clock(s.end_ms)}" for s in spans)
     found = f"Spans: {stretches}." if spans else "No span."
+    if drawn is None or drawn.highest is None:
+        return f"When face {track.track_id} was seen. {found}"
     at = words.clock(round(drawn.highest_s * 1000))
     return f"Probability over time of face {track.track_id}: highest {words.percent(drawn.highest)} at {at}. {found}"
 
@@ -184,10 +212,10 @@ def _span(
 ) -> dict[str, Any]:
     """One finding, with its evidence if it was looked at again."""
     if explanation is None:
-        return {"span": span, "findings": [], "pictures": [], "zoom": None}
+        return {"span": span, "findings": words.told(verdict, span), "pictures": [], "zoom": None}
     curve = next(curve for curve in explanation.curves if curve.track_id == span.track_id)
     start_s = max(0.0, span.start_ms / 1000 - _CONTEXT_S)
-    end_s = min((verdict.asset.duration_ms or span.end_ms) / 1000, span.end_ms / 1000 + _CONTEXT_S)
+    end_s = min(_duration_s(verdict), span.end_ms / 1000 + _CONTEXT_S)
     return {
         "span": span,
         "findings": words.findings(span, peak, explanation.spec),
@@ -256,10 +284,11 @@ def _shown(
         "frame", pictures.with_box(still, span.box_at_peak), f"Frame at {words.clock(span.peak_ms)}"
     )
     yield _Picture("face", pictures.enlarged(peak.crop), "The face as the model sees it")
-    moved = (
-        f"What moves besides the head over {peak.motion_frames} frames, {pictures.ARROW_GAIN} times as long"
+    yield _Picture(
+        "motion",
+        pictures.with_motion(peak.crop, peak.motion),
+        words.motion_words(peak.motion_frames, pictures.ARROW_GAIN, moves=pictures.moves(peak.motion)),
     )
-    yield _Picture("motion", pictures.with_motion(peak.crop, peak.motion), moved)
     auc = explanation.spec.places_auc or (None, None)
     for stream, places, value in zip(
         ("picture", "motion"), (peak.rgb_places, peak.flow_places), auc, strict=True
@@ -282,11 +311,6 @@ def unflagged(verdict: Verdict, explanation: Explanation, at_s: float) -> list[B
             left, top, width, height = near.box
             found.append(Box(left=left, top=top, width=max(width, 1e-5), height=max(height, 1e-5)))
     return found
-
-
-def _unjudged(reasons: Sequence[Reason]) -> list[Reason]:
-    """What is to be said besides the findings, which have their own place."""
-    return [reason for reason in reasons if reason.code not in {"appearance_anomaly", "motion_anomaly"}]
 
 
 def _places(explanation: Explanation | None) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
@@ -61,21 +61,30 @@ def with_motion(crop: Image, motion: Floats) -> Image:
     """
     canvas = _grey(enlarged(crop))
     scale, side = CROP_PX / crop.shape[0], CROP_PX / _CELLS
+    for row, column, moved in _moving(motion):
+        x, y = (column + 0.5) * side, (row + 0.5) * side
+        drawn = min(ARROW_GAIN * scale, 1.3 * side / float(np.hypot(*moved)))
+        tip = round(x + drawn * moved[0]), round(y + drawn * moved[1])
+        start = round(x), round(y)
+        cv2.arrowedLine(canvas, start, tip, _ARROW_EDGE, 4, cv2.LINE_AA, tipLength=0.3)
+        cv2.arrowedLine(canvas, start, tip, _ARROW, 2, cv2.LINE_AA, tipLength=0.3)
+    return canvas
+
+
+def moves(motion: Floats) -> bool:
+    """Whether anything inside the face does, besides the head."""
+    return any(True for _ in _moving(motion))
+
+
+def _moving(motion: Floats) -> Iterator[tuple[int, int, Floats]]:
+    """Row, column and mean motion of each cell of the face that moves."""
     step, outside = motion.shape[1] / _CELLS, part_masks(motion.shape[1])["surroundings"]
     for row in range(_CELLS):
         for column in range(_CELLS):
             rows, columns = (slice(int(n * step), int((n + 1) * step)) for n in (row, column))
             moved = motion[:, rows, columns].mean((1, 2))
-            length = float(np.hypot(*moved))
-            if length < _LEAST_MOTION_PX or outside[rows, columns].mean() > 0.5:
-                continue
-            x, y = (column + 0.5) * side, (row + 0.5) * side
-            drawn = min(ARROW_GAIN * scale, 1.3 * side / length)
-            tip = round(x + drawn * moved[0]), round(y + drawn * moved[1])
-            start = round(x), round(y)
-            cv2.arrowedLine(canvas, start, tip, _ARROW_EDGE, 4, cv2.LINE_AA, tipLength=0.3)
-            cv2.arrowedLine(canvas, start, tip, _ARROW, 2, cv2.LINE_AA, tipLength=0.3)
-    return canvas
+            if float(np.hypot(*moved)) >= _LEAST_MOTION_PX and outside[rows, columns].mean() <= 0.5:
+                yield row, column, moved
 
 
 def with_box(still: Image, box: Box) -> Image:

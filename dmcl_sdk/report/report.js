@@ -5,6 +5,8 @@
   const film = by("film"), boxes = by("boxes"), say = by("say");
   const cards = [...document.querySelectorAll(".finding")];
   const heads = [...document.querySelectorAll(".playhead")];
+  const slider = by("seek");
+  const calm = matchMedia("(prefers-reduced-motion: reduce)");
   let current = -1, looping = false;
 
   const clock = (seconds) => {
@@ -47,6 +49,7 @@
     const left = data.duration ? `${Math.min(100, (100 * now) / data.duration)}%` : "0";
     heads.forEach((head) => { head.style.left = left; });
     if (by("time")) by("time").textContent = `${clock(now)} / ${clock(data.duration)}`;
+    if (slider) { slider.value = now; slider.setAttribute("aria-valuetext", clock(now)); }
   };
 
   const seek = (seconds) => {
@@ -55,12 +58,16 @@
     draw();
   };
 
+  const step = (seconds) => { seek(film.currentTime + seconds); say.textContent = clock(film.currentTime); };
+
+  const frame = (count) => { film.pause(); step(count / data.rate); };
+
   const choose = (n) => {
     if (!cards.length) return;
     current = (n + cards.length) % cards.length;
     const span = data.spans[current];
     cards.forEach((card, k) => card.classList.toggle("current", k === current));
-    cards[current].scrollIntoView({ block: "nearest", behavior: "smooth" });
+    cards[current].scrollIntoView({ block: "nearest", behavior: calm.matches ? "auto" : "smooth" });
     seek(span.start);
     say.textContent = `Span ${current + 1} of ${cards.length}, ${clock(span.start)} to ${clock(span.end)}, face ${span.face}`;
   };
@@ -81,15 +88,24 @@
     if (by("loop")) by("loop").setAttribute("aria-pressed", String(looping));
   };
 
+  const slow = (on) => {
+    if (!film) return;
+    film.playbackRate = on ? 0.25 : 1;
+    by("slow").setAttribute("aria-pressed", String(on));
+  };
+
   /* Before a span is chosen, next and previous go by where the video stands. */
   const next = () => choose(current >= 0 ? current + 1 : Math.max(0, data.spans.findIndex((s) => s.end > (film ? film.currentTime : 0))));
   const previous = () => choose(current >= 0 ? current - 1 : cards.length - 1);
+  const strongest = () => choose(data.spans.reduce((best, span, n) => (span.probability > data.spans[best].probability ? n : best), 0));
   const press = (id, action) => { if (by(id)) by(id).addEventListener("click", action); };
 
   press("play", play);
   press("next", next);
   press("previous", previous);
+  press("strongest", strongest);
   press("loop", () => loop(!looping));
+  press("slow", () => slow(film.playbackRate === 1));
   press("reveal", () => veil(!document.body.classList.contains("veiled")));
   document.querySelectorAll(".seek").forEach((button) => {
     button.addEventListener("click", () => choose(Number(button.dataset.span)));
@@ -106,17 +122,16 @@
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const on = event.target;
-    if (/^(INPUT|SELECT|TEXTAREA)$/.test(on.tagName)) return;
-    if (event.key === " " && /^(BUTTON|SUMMARY|A)$/.test(on.tagName)) return; /* space presses what has the focus */
-    const step = event.shiftKey ? 5 : 1;
+    const on = event.target, letters = by("keys-on");
+    if (event.key === " " && /^(BUTTON|SUMMARY|A|INPUT)$/.test(on.tagName) && on !== slider) return; /* space presses what has the focus */
+    if (event.key.length === 1 && event.key !== " " && letters && !letters.checked) return;
+    const seconds = event.shiftKey ? 5 : 1;
     const actions = {
-      n: next, p: previous, r: () => veil(!document.body.classList.contains("veiled")), l: () => loop(!looping), " ": play,
-      ArrowLeft: () => seek(film.currentTime - step), ArrowRight: () => seek(film.currentTime + step),
-      ",": () => { film.pause(); seek(film.currentTime - 1 / data.rate); },
-      ".": () => { film.pause(); seek(film.currentTime + 1 / data.rate); },
+      n: next, p: previous, m: strongest, r: () => veil(!document.body.classList.contains("veiled")), l: () => loop(!looping), " ": play,
+      s: () => slow(film.playbackRate === 1), ArrowLeft: () => step(-seconds), ArrowRight: () => step(seconds),
+      ",": () => frame(-1), ".": () => frame(1),
     };
-    const needsFilm = [" ", "ArrowLeft", "ArrowRight", ",", "."].includes(event.key);
+    const needsFilm = [" ", "s", "ArrowLeft", "ArrowRight", ",", "."].includes(event.key.length === 1 ? event.key.toLowerCase() : event.key);
     const action = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (!action || (needsFilm && !film)) return;
     event.preventDefault();
@@ -124,6 +139,7 @@
   });
 
   if (film) {
+    slider.addEventListener("input", () => seek(Number(slider.value)));
     const tick = () => {
       if (looping && current >= 0 && film.currentTime >= data.spans[current].end) seek(data.spans[current].start);
       draw();

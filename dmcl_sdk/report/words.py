@@ -5,7 +5,8 @@ from __future__ import annotations
 from dmcl_sdk.attribution import Part, Removal
 from dmcl_sdk.explanation import Peak
 from dmcl_sdk.network import ModelSpec
-from dmcl_sdk.verdict import Decision, Span, Summary, Verdict
+from dmcl_sdk.tables import FINDINGS
+from dmcl_sdk.verdict import Decision, Reason, Span, Summary, Track, Verdict
 
 LEAST_PLACES_AUC = 0.55
 """A stream's map of places is shown from here on; chance is .5."""
@@ -69,13 +70,45 @@ def findings(span: Span, peak: Peak | None, spec: ModelSpec) -> list[str]:
     elif max(rgb, flow) >= _STANDS_OUT:
         stream, share = ("picture", rgb) if rgb > flow else ("motion", flow)
         told = [f"The {stream} of the face stands out {stretch}: {percent(share)} by itself."]
-    else:
+    elif span.probability >= _STANDS_OUT:
         told = [f"Only picture and motion together stand out {stretch}."]
+    else:
+        told = [
+            f"It stands out of the rest of this face {stretch}, and yet neither picture nor motion is suspect."
+        ]
     if peak is not None:
         told.append(_rests_on(peak.removals, spec))
     if span.modalities.disagreement >= _STANDS_OUT:
         told.append("Picture and motion disagree about this stretch: look twice.")
     return told
+
+
+def limits(verdict: Verdict) -> list[Reason]:
+    """What is to be said besides the findings of faces, which have their own place."""
+    tracks = {track.track_id for track in verdict.tracks}
+    return [one for one in verdict.reasons if one.code not in FINDINGS or one.track_id not in tracks]
+
+
+def told(verdict: Verdict, about: Span | Track) -> list[str]:
+    """What the verdict itself says of a span; or of a face, besides what it says of its spans."""
+    stretches = {(span.track_id, span.start_ms, span.end_ms) for span in verdict.spans}
+    found = [one for one in verdict.reasons if one.code in FINDINGS and one.track_id == about.track_id]
+    if isinstance(about, Span):
+        mine = about.track_id, about.start_ms, about.end_ms
+        return [_sentence(one) for one in found if (one.track_id, one.start_ms, one.end_ms) == mine]
+    return [_sentence(one) for one in found if (one.track_id, one.start_ms, one.end_ms) not in stretches]
+
+
+def _sentence(reason: Reason) -> str:
+    text = reason.message[:1].upper() + reason.message[1:]
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def motion_words(frames: int, gain: int, *, moves: bool) -> str:
+    """What the picture of motion shows."""
+    if not moves:
+        return f"Nothing moves besides the head over {frames} frames"
+    return f"What moves besides the head over {frames} frames, {gain} times as long"
 
 
 def _rests_on(removals: tuple[Removal, ...], spec: ModelSpec) -> str:

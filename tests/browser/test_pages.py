@@ -16,8 +16,11 @@ from dmcl_sdk import Detector
 from dmcl_sdk.detector import failed_verdict
 from dmcl_sdk.errors import VideoError
 from dmcl_sdk.explanation import Explanation
-from dmcl_sdk.report.folder import ReportFolder
+from dmcl_sdk.report.folder import ReportFolder, film_of
+from dmcl_sdk.report.page import page
+from dmcl_sdk.verdict import Verdict
 from examples import demo
+from tests.sdk.crowds import crowd
 
 pytestmark = pytest.mark.browser
 
@@ -67,9 +70,17 @@ class Visit:
     """A page as it is opened from the disk, and what it did."""
 
     def __init__(
-        self, browser: Browser, path: Path, *, scheme: ColorScheme = "light", width: int = 1280
+        self,
+        browser: Browser,
+        path: Path,
+        *,
+        scheme: ColorScheme = "light",
+        width: int = 1280,
+        motion: Literal["no-preference", "reduce"] = "no-preference",
     ) -> None:
-        self.context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900})
+        self.context = browser.new_context(
+            color_scheme=scheme, viewport={"width": width, "height": 900}, reduced_motion=motion
+        )
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(120_000)
         self.requests: list[str] = []
@@ -212,8 +223,100 @@ def test_every_control_is_reached_by_the_keyboard(browser: Browser, folder: Path
             reached.append(
                 visit.page.evaluate("document.activeElement.id || document.activeElement.className")
             )
-        assert reached[:5] == ["play", "previous", "next", "loop", "reveal"]
-        assert "seek" in reached
+        assert reached[:7] == ["seek", "play", "previous", "next", "loop", "slow", "reveal"]
+        assert "seek" in reached[7:]  # a span's
+
+
+def test_what_is_sought_by_keys_is_said_and_what_plays_is_not(browser: Browser, folder: Path) -> None:
+    with Visit(browser, page_of(folder)) as visit:
+        visit.loaded()
+        visit.page.keyboard.press("ArrowRight")
+        assert visit.page.inner_text("#say") == "0:01.0"
+        visit.page.focus("#seek")
+        visit.page.keyboard.press("ArrowRight")
+        assert visit.page.inner_text("#say") == "0:02.0"
+        assert visit.page.get_attribute("#seek", "aria-valuetext") == "0:02.0"
+        live = "[...document.querySelectorAll('[aria-live], output, [role=status]')].map(one => one.id)"
+        assert visit.page.evaluate(live) == ["say"]
+
+
+def test_letters_can_be_switched_off_for_those_who_speak_to_their_computer(
+    browser: Browser, folder: Path
+) -> None:
+    with Visit(browser, page_of(folder)) as visit:
+        visit.page.click("summary")
+        visit.page.uncheck("#keys-on")
+        visit.page.keyboard.press("r")
+        assert visit.page.evaluate("document.body.className") == "veiled"
+        visit.page.check("#keys-on")
+        visit.page.keyboard.press("r")
+        assert visit.page.evaluate("document.body.className") == ""
+
+
+def test_slow_is_a_quarter_of_the_speed(browser: Browser, folder: Path) -> None:
+    with Visit(browser, page_of(folder)) as visit:
+        visit.loaded().page.keyboard.press("s")
+        assert visit.page.evaluate("document.getElementById('film').playbackRate") == 0.25
+        visit.page.click("#slow")
+        assert visit.page.evaluate("document.getElementById('film').playbackRate") == 1
+
+
+@pytest.fixture(scope="session")
+def crowded(clip: tuple[Path, Explanation], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight faces and forty spans in five minutes; the video is a shorter one."""
+    folder, explanation = tmp_path_factory.mktemp("crowd"), crowd(8, 300, 40)
+    film = film_of(clip[0], folder, embed=False)
+    path = folder / "crowd.html"
+    path.write_text(page(explanation.verdict, explanation, name="crowd.mp4", film=film), encoding="utf-8")
+    return path
+
+
+def test_every_face_of_many_can_be_brought_into_sight_beside_the_video(
+    browser: Browser, crowded: Path
+) -> None:
+    with Visit(browser, crowded) as visit:
+        visit.page.locator(".face").last.scroll_into_view_if_needed()
+        inside = "(r => r.top >= 0 && r.bottom <= innerHeight)(document.querySelector('{}').getBoundingClientRect())"
+        assert visit.page.evaluate(inside.format(".face:nth-child(8)"))
+        assert visit.page.evaluate(inside.format("#play"))
+        assert Axe().run(visit.page, options=AXE).violations_count == 0
+
+
+def test_the_chosen_of_forty_spans_is_in_sight_at_once_where_motion_is_not_wanted(
+    browser: Browser, crowded: Path
+) -> None:
+    with Visit(browser, crowded, motion="reduce") as visit:
+        visit.page.keyboard.press("p")  # the last one
+        card = "document.querySelector('.finding.current').getBoundingClientRect()"
+        assert visit.page.evaluate(f"{card}.top >= 0 && {card}.bottom <= innerHeight")
+        visit.page.keyboard.press("m")
+        best = max(range(47), key=lambda n: spans(visit.page)[n]["probability"])
+        assert visit.page.evaluate("document.querySelector('.finding.current .seek').dataset.span") == str(
+            best
+        )
+
+
+def test_on_a_telephone_the_video_stays_in_sight_of_the_span_that_was_chosen(
+    browser: Browser, crowded: Path
+) -> None:
+    with Visit(browser, crowded, width=390, motion="reduce") as visit:
+        visit.page.click(".seek[data-span='20']")
+        place = "document.querySelector('{}').getBoundingClientRect()"
+        film, card = place.format("#film"), place.format(".finding.current h3")
+        assert visit.page.evaluate(f"{film}.top >= 0 && {card}.top >= {film}.bottom")
+
+
+def test_a_page_without_evidence_plays_its_video_and_stands_in_nobody_s_way(
+    browser: Browser, clip: tuple[Path, Explanation], tmp_path: Path
+) -> None:
+    verdict = clip[1].verdict.model_copy(update={"model": None, "runtime": None})
+    page = ReportFolder(tmp_path).add(verdict, None, clip[0])
+    with Visit(browser, page) as visit:
+        visit.loaded().page.keyboard.press("n")
+        assert visit.time() == pytest.approx(verdict.spans[0].start_ms / 1000, abs=0.05)
+        assert visit.page.locator("#boxes rect[visibility=visible]").count() == 1
+        assert Axe().run(visit.page, options=AXE).violations_count == 0
+        assert visit.complaints == []
 
 
 def test_a_page_with_the_video_inside_works_without_the_file(
@@ -254,6 +357,29 @@ def test_the_index_sorts_filters_and_leads_to_the_pages(browser: Browser, folder
         visit.page.click("tbody tr:visible a")
         assert "could not be read as a video" in visit.page.inner_text(".lead")
         assert visit.complaints == []
+
+
+def test_an_index_of_five_hundred_sorts_and_filters(browser: Browser, folder: Path, tmp_path: Path) -> None:
+    reports = ReportFolder(tmp_path)
+    verdict = Verdict.model_validate_json(next(folder.glob("*mp4.verdict.json")).read_bytes())
+    few = verdict.model_copy(update={"tracks": (), "spans": ()})
+    for number in range(500):
+        summary = few.summary.model_copy(update={"probability": (number * 7 % 500) / 500})
+        named = few.asset.model_copy(update={"uri": f"file:///clip-{number}.mp4"})
+        one = few.model_copy(update={"summary": summary, "asset": named})
+        (tmp_path / f"clip-{number}.mp4.verdict.json").write_text(one.to_json(), encoding="utf-8")
+        (tmp_path / f"clip-{number}.mp4.html").touch()
+    with Visit(browser, reports.write_index()) as visit:
+        rows = visit.page.locator("tbody tr:visible")
+        assert rows.count() == 500
+        visit.page.click("th button:has-text('Video')")
+        assert "clip-0.mp4" in rows.first.inner_text()  # numbers in names count as numbers
+        assert "clip-499.mp4" in rows.last.inner_text()
+        visit.page.click("th button:has-text('Probability')")
+        assert "over 99" in rows.first.inner_text() or "100" in rows.first.inner_text()
+        visit.page.fill("#text", "clip-12")
+        assert rows.count() == 11
+        assert "11 of 500" in visit.page.inner_text("#say")
 
 
 def test_on_a_telephone_nothing_sticks_out(browser: Browser, folder: Path) -> None:

@@ -18,8 +18,9 @@ from dmcl_sdk.report.evidence import bundle
 from dmcl_sdk.report.folder import MOST_EMBEDDED_BYTES, ReportFolder, check_embeddable, film_of
 from dmcl_sdk.report.page import Film, page
 from dmcl_sdk.report.redaction import redacted_copy
-from dmcl_sdk.verdict import Box, Decision, Item
+from dmcl_sdk.verdict import Box, Decision, Item, Modalities, Reason
 from dmcl_sdk.video import open_video
+from tests.sdk.crowds import crowd
 from tests.sdk.scenes import known_face, red_detector, red_video
 
 EVIL = "\"><script>alert(1)</script><img src=x onerror=alert(2)>'&.mp4"
@@ -95,6 +96,52 @@ def test_markup_in_names_and_metadata_stays_text(explanation: Explanation) -> No
     assert "onerror" not in {name for _, attributes in Tags(html).found for name in attributes}
     data = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)[0]
     assert json.loads(data)["duration"] == 4.0
+
+
+def test_a_verdict_of_a_detector_without_evidence_has_a_page_of_what_it_says(
+    explanation: Explanation,
+) -> None:
+    words_of_it = Reason(code="appearance_anomaly", message="the vendor's own words", track_id=0)
+    told = explanation.verdict.model_copy(
+        update={"model": None, "runtime": None, "reasons": (words_of_it, *explanation.verdict.reasons)}
+    )
+    html = page(told, None, name="clip.mp4", film=Film("./clip.mp4"))
+    assert "gives neither curves nor pictures" in html
+    assert "The vendor&#39;s own words." in html  # of the face
+    assert "its picture stands out" in html  # of the span
+    assert "Two streams" not in html
+    data = json.loads(
+        re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)[0]
+    )
+    assert [face["at"][0][0] for face in data["boxes"]] == [0]
+
+
+def test_of_a_long_video_with_forty_spans_each_is_drawn_from_its_own_part() -> None:
+    explanation = crowd(1, 600, 40)
+    assert len(explanation.verdict.spans) == 40
+    html = page(explanation.verdict, explanation, name="clip.mp4", film=Film(None))
+    assert html.count('<li class="finding"') == 40
+    assert len(html) < 2_000_000
+    span = explanation.verdict.spans[7]
+    zoomed = charts.chart(
+        explanation.curves[0], explanation.spec, span.start_ms / 1000 - 2, span.end_ms / 1000 + 2
+    )
+    assert zoomed.highest == pytest.approx(0.953, abs=0.001)
+    assert zoomed.highest_s == pytest.approx(span.start_ms / 1000, abs=0.2)
+
+
+def test_a_span_that_only_stands_out_of_its_face_is_not_called_suspect(explanation: Explanation) -> None:
+    calm = Modalities(rgb=0.1, flow=0.2, disagreement=0.1)
+    span = explanation.verdict.spans[0].model_copy(update={"probability": 0.2, "modalities": calm})
+    (sentence,) = words.findings(span, None, explanation.spec)
+    assert "neither picture nor motion is suspect" in sentence
+
+
+def test_a_face_that_does_not_move_has_a_picture_that_says_so() -> None:
+    still, moved = np.zeros((2, 64, 64), np.float32), np.ones((2, 64, 64), np.float32)
+    assert not pictures.moves(still)
+    assert pictures.moves(moved)
+    assert words.motion_words(4, 4, moves=False).startswith("Nothing moves")
 
 
 def test_pictures_are_veiled_and_the_video_is_muted_until_somebody_asks(explanation: Explanation) -> None:
