@@ -41,6 +41,7 @@ class PictureReader:
         self._pixel_aspect = float(aspect) if aspect and Fraction(1, 10) <= aspect <= 10 else 1.0
         self._chroma_x = 0.5 if stream.codec_context.name == "mjpeg" else 0.0
         self._reformatter = VideoReformatter()
+        self._turn: tuple[int, tuple[int, int, int, int]] | None = None
 
     def read(self, raw: VideoFrame) -> Picture:
         """The pixels of a frame: the decoder's own planes, or a copy where those are not 8-bit planar YUV.
@@ -68,12 +69,19 @@ class PictureReader:
             coded_width=raw.width,
             coded_height=raw.height,
             pixel_aspect=self._pixel_aspect,
-            turn=_turn(raw),
+            turn=self._turned(raw),
             first_field=raw.interlaced_frame,
             chroma_step=_CHROMA_STEPS[name],
             chroma_x=self._chroma_x,
         )
         return Picture((y, u, v), geometry, standard, full_range)
+
+    def _turned(self, raw: VideoFrame) -> tuple[int, int, int, int]:
+        # A frame that was asked for its side data is in a cycle with it, and holds its pixels until the next
+        # collection: a hundred frames at a time. So only the first is asked, and those that say otherwise.
+        if self._turn is None or self._turn[0] != raw.rotation:
+            self._turn = raw.rotation, _turn(raw)
+        return self._turn[1]
 
     def _same_colours(
         self, raw: VideoFrame, name: str, standard: Standard, *, full_range: bool

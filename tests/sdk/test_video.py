@@ -1,5 +1,6 @@
 """Reading videos: what comes back, when it is shown, and what is said of odd, damaged and other files."""
 
+import gc
 import hashlib
 import io
 import os
@@ -13,6 +14,7 @@ import av
 import numpy as np
 import pytest
 from av.stream import Disposition
+from av.video.frame import VideoFrame
 
 from dmcl_sdk.errors import VideoError, VideoProblem
 from dmcl_sdk.frame import Frame
@@ -127,6 +129,18 @@ def test_the_information_says_what_the_file_is(tmp_path: Path) -> None:
     assert (info.width, info.height, info.rotation) == (80, 120, 90)
     assert info.frame_rate == Fraction(30_000, 1001)
     assert info.pixel_format == "yuv420p"
+
+
+def test_pixels_are_let_go_with_their_frame_and_wait_for_no_collector() -> None:
+    data = make_video(30, width=64, height=48, rotation=90)
+    gc.collect()
+    gc.disable()
+    try:
+        with open_video(data) as video:
+            held = [sum(isinstance(it, VideoFrame) for it in gc.get_objects()) for _ in video]
+    finally:
+        gc.enable()
+    assert max(held) < 10
 
 
 @pytest.mark.parametrize(
