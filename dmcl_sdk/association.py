@@ -112,15 +112,19 @@ class Run:
         """Last position whose smoothed mark no later detection changes."""
         return self.at[-1 - _REACH] if len(self.at) > _REACH else self.at[0] - 1
 
-    def mark_at(self, position: int) -> Mark:
-        """The face at a position inside the run: smoothed at detections, interpolated between them."""
-        after = bisect_left(self.at, position)
-        mark = self._smoothed(after)
-        if self.at[after] == position:
-            return mark
-        before = self._smoothed(after - 1)
-        share = (position - self.at[after - 1]) / (self.at[after] - self.at[after - 1])
-        return before + (mark - before) * share
+    def marks_at(self, positions: Sequence[int]) -> list[Mark]:
+        """The face at ascending positions inside the run: smoothed at detections, interpolated between them."""
+        smoothed: dict[int, Mark] = {}
+        marks = []
+        for position in positions:
+            after = bisect_left(self.at, position)
+            before = after if self.at[after] == position else after - 1
+            for number in (before, after):
+                if number not in smoothed:
+                    smoothed[number] = self._smoothed(number)
+            share = (position - self.at[before]) / max(1, self.at[after] - self.at[before])
+            marks.append(smoothed[before] + (smoothed[after] - smoothed[before]) * share)
+        return marks
 
     def forget(self, position: int) -> None:
         """Let go of marks that no position after this one needs."""

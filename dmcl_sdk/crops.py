@@ -87,7 +87,7 @@ def cut_crop(frame: Frame, mark: Mark, key: tuple[int, int], crop_px: int, margi
         box=(x0 / frame.width, y0 / frame.height, (x1 - x0) / frame.width, (y1 - y0) / frame.height),
         face_px=x1 - x0,
         sharpness=sharpness(face),
-        brightness=float(_middle(face).mean()) / 255,
+        brightness=cv2.mean(_middle(face))[0] / 255,
         yaw=yaw(points),
         visible=_visible(matrix, crop_px, (frame.width, frame.height)),
         confidence=float(np.clip(mark[CONFIDENCE], 0, 1)),
@@ -118,9 +118,10 @@ def yaw(points: Floats) -> float:
 
     0 is the middle, -1 the viewer's left eye or beyond; past .6 either way it is a profile.
     """
-    left, right, nose = points[:3]
+    left, right, nose = (complex(x, y) for x, y in points[:3].tolist())
     along = right - left
-    return float(np.clip(2 * ((nose - (left + right) / 2) @ along) / (along @ along + 1e-9), -1, 1))
+    share = ((nose - (left + right) / 2) * along.conjugate()).real / (abs(along) ** 2 + 1e-9)
+    return min(max(2 * share, -1.0), 1.0)
 
 
 def _middle(luma: Image) -> Image:
@@ -132,6 +133,9 @@ def _middle(luma: Image) -> Image:
 def _visible(matrix: Floats, crop_px: int, size: tuple[int, int]) -> float:
     """Share of a crop that lies inside a frame of this width and height, by a grid of 16 x 16 points."""
     points = matrix @ _grid(crop_px)  # (2, 256)
+    (x0, y0), (x1, y1), (width, height) = points.min(1).tolist(), points.max(1).tolist(), size
+    if min(x0, y0) > -0.5 and x1 < width - 0.5 and y1 < height - 0.5:
+        return 1.0
     inside = (points > -0.5) & (points < np.array(size)[:, None] - 0.5)
     return float(inside.all(0).mean())
 

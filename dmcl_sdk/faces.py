@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -32,6 +33,7 @@ TEMPLATE: npt.NDArray[np.float64] = np.array(
 )
 """Where the landmarks lie in a crop of side 1, (5, 2), x then y; it shows chin, forehead and a margin."""
 TEMPLATE.flags.writeable = False
+_TEMPLATE_POINTS = [complex(x, y) for x, y in TEMPLATE.tolist()]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,15 +97,17 @@ def align(landmarks: npt.ArrayLike, size_px: int) -> npt.NDArray[np.float64]:
     Raises:
         ValueError: the landmarks are all one point, or fit the template in no orientation.
     """
-    # As complex numbers a similarity is z -> a z + b.
-    points = np.asarray(landmarks, np.float64) @ (1, 1j)  # (5,)
-    target = TEMPLATE @ (1, 1j) * size_px
-    centred, goal = points - points.mean(), target - target.mean()
-    cross, spread = np.vdot(goal, centred), np.vdot(centred, centred).real
-    if not abs(cross) > 1e-6 * np.sqrt(spread * np.vdot(goal, goal).real):
+    # As complex numbers a similarity is z -> a z + b; five of them are quicker in plain Python than in numpy.
+    points = [complex(x, y) for x, y in np.asarray(landmarks, np.float64).tolist()]
+    target = [point * size_px for point in _TEMPLATE_POINTS]
+    centre, goal = sum(points) / 5, sum(target) / 5
+    pairs = [(point - centre, aim - goal) for point, aim in zip(points, target, strict=True)]
+    cross = sum(aim.conjugate() * point for point, aim in pairs)
+    spread, size = (sum(abs(pair[n]) ** 2 for pair in pairs) for n in (0, 1))
+    if not abs(cross) > 1e-6 * math.sqrt(spread * size):
         raise ValueError(f"these landmarks span no face: {np.asarray(landmarks).tolist()}")
     turn = spread / cross.conjugate()
-    shift = points.mean() - turn * target.mean()
+    shift = centre - turn * goal
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 

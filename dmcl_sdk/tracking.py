@@ -192,17 +192,25 @@ class _Scene:
         """The crops of the held frames up to a position, and the runs that end there."""
         output, association = TrackerOutput(), self._association
         runs = sorted((run.key, run) for run in association.over + association.live if run.key is not None)
+        frames = []
         while self._held and self._held[0][0] <= until:
-            position, frame = self._held.popleft()
-            for key, run in runs:
-                if run.at[0] <= position <= run.at[-1]:
-                    output.crops.append(cut_crop(frame, run.mark_at(position), key, *self._sizes))
+            frames.append(self._held.popleft())
+        marks = {key: self._inside(run, frames) for key, run in runs}
+        for position, frame in frames:
+            for key, _ in runs:
+                if position in marks[key]:
+                    output.crops.append(cut_crop(frame, marks[key][position], key, *self._sizes))
         for key, run in runs:
             run.forget(until)
             if run in association.over and run.at[-1] <= until:
                 output.closed.append(key)
                 association.over.remove(run)
         return output
+
+    def _inside(self, run: Run, frames: list[tuple[int, Frame]]) -> dict[int, Mark]:
+        """The run's marks at those of the frames that it reaches, by position."""
+        positions = [position for position, _ in frames if run.at[0] <= position <= run.at[-1]]
+        return dict(zip(positions, run.marks_at(positions), strict=True))
 
 
 def _fractions(run: Run, position: int, frame: Frame) -> Box:
