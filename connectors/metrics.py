@@ -31,6 +31,11 @@ class Metrics:
         )
         self.replaced = Gauge("processes_replaced", "Scoring processes that were replaced", **own)
         self.seconds = Histogram("stage_seconds", "What each stage takes", ["stage"], buckets=_SECONDS, **own)
+        # from the start: what is not there is never zero, and its first value is no increase
+        for outcome in ("delivered", "superseded", "dead_letter"):
+            self.requests.labels(outcome)
+        for what in ("source", "media", "ledger", "sink", "dead_letters"):
+            self.waits.labels(what)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -100,6 +101,32 @@ def test_nothing_runs_as_root_or_writes_where_it_need_not() -> None:
     assert container["capabilities"] == {"drop": ["ALL"]}
     assert unit()["Service"]["DynamicUser"] == "yes"
     assert unit()["Service"]["ProtectSystem"] == "strict"
+
+
+def test_systemd_understands_every_line_of_the_unit(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd is not installed")
+    text = (DEPLOY / "dmcl-kafka.service").read_text(encoding="utf-8")
+    file = tmp_path / "dmcl-kafka.service"
+    file.write_text(text.replace("/opt/dmcl/bin/dmcl", sys.executable), encoding="utf-8")
+    run = subprocess.run([analyze, "verify", "--man=no", file], capture_output=True, text=True, check=False)
+    ours = [line for line in run.stderr.splitlines() if "dmcl" in line]
+    assert (run.returncode, ours) == (0, [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [kind for kind in manifests() if kind != "ScaledObject"])
+def test_kubernetes_has_every_field_of_the_manifests(kind: str) -> None:
+    validator = pytest.importorskip("kubernetes_validate", reason="large; `make test-all` installs it")
+    validator.validate(manifests()[kind], "1.30", strict=True)
+
+
+def test_the_set_has_the_service_that_it_names() -> None:
+    service, pods = manifests()["Service"], manifests()["StatefulSet"]["spec"]
+    assert service["metadata"]["name"] == pods["serviceName"]
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["selector"] == pods["selector"]["matchLabels"]
 
 
 def settings_of(environment: dict[str, str], folder: Path) -> Settings:

@@ -7,6 +7,7 @@ name are shared by all tests of a session, which take topics and queues of their
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -377,6 +378,47 @@ def _as_nobody() -> list[str]:
     if os.getuid() != 0:
         return []
     return ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--pdeathsig", "KILL"]
+
+
+# Prometheus -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def prometheus(folder: Path, scraped_port: int) -> Iterator[Process]:
+    """Scrapes one port of this machine twice a second, as the job `dmcl`."""
+    port = free_port()
+    jobs = [{"job_name": "dmcl", "static_configs": [{"targets": [f"127.0.0.1:{scraped_port}"]}]}]
+    timing = {"scrape_interval": "500ms", "scrape_timeout": "500ms"}
+    (folder / "prometheus.yaml").write_text(json.dumps({"global": timing, "scrape_configs": jobs}))
+    command = [
+        str(prometheus_programs() / "prometheus"),
+        f"--config.file={folder / 'prometheus.yaml'}",
+        f"--storage.tsdb.path={folder / 'tsdb'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with _running(Process(port, command, folder, {})) as process:
+        yield process
+
+
+def prometheus_programs() -> Path:
+    """Where `prometheus` and `promtool` are, as Debian has them; skips where it cannot be fetched."""
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        pytest.skip("Prometheus is fetched as a package of Debian's")
+
+    def fetch(place: Path) -> None:
+        downloaded = subprocess.run(
+            ["apt-get", "download", "prometheus"],  # noqa: S607 - where it is differs
+            cwd=place,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if downloaded.returncode:
+            pytest.skip(f"Prometheus cannot be fetched: {downloaded.stderr[-300:]}")
+        (package,) = place.glob("*.deb")
+        subprocess.run(["dpkg-deb", "-x", package, place], check=True)  # noqa: S607 - the same
+
+    return _made("prometheus", fetch) / "usr" / "bin"
 
 
 # Ceph -------------------------------------------------------------------------------------------------------------
