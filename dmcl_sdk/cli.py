@@ -12,9 +12,10 @@ import traceback
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import typer
+from typer.core import TyperGroup
 
 from dmcl_sdk.bench.cli import bench
 from dmcl_sdk.errors import DeploymentError, VideoError
@@ -29,11 +30,64 @@ MATCHED, DEPLOYMENT, NOT_A_VIDEO, BUG, STOPPED = 1, 2, 3, 70, 130
 
 Device = Literal["auto", "cpu", "cuda", "openvino"]
 FailOn = Literal["manipulated", "uncertain"]
+OWN = "score", "report", "verify", "evidence", "doctor", "models", "schema", "bench"
+"""Commands of this package, in the order in which a reader meets them."""
+
+OF_EXTRAS = {
+    "kafka": ("Connectors", "Scan what topics of Kafka ask for."),
+    "s3": ("Connectors", "Scan what is uploaded to object storage, or lies there already."),
+    "source": ("Connectors", "Scan what any installed source asks for."),
+    "policy": ("Connectors", "Policies as code: what is done about a verdict."),
+    "config": ("Connectors", "Check the settings of the connectors."),
+    "train": ("Training", "Train a network, or fine-tune one on your own videos."),
+    "export": ("Training", "Write a model file from trained weights."),
+    "calibrate": ("Training", "Fit probabilities and thresholds to labelled videos."),
+    "evaluate": ("Training", "Measure a model on labelled videos."),
+    "quantize": ("Training", "Write a model file that computes in 8 bits."),
+    "audit": ("Training", "Ask whether a model reads forgeries or files."),
+    "places": ("Training", "Ask whether a model's heat maps are true."),
+    "ablate": ("Training", "Experiments that switch parts of the method off."),
+}
+"""Commands that come with `dmcl-sdk[connectors]` and `dmcl-sdk[train]`, said without loading them."""
+
+
+class _Sections(TyperGroup):
+    """Commands in their order, under what they belong to, each with its whole first sentence."""
+
+    def list_commands(self, _context: Any) -> list[str]:  # noqa: ANN401 - click's, or typer's own copy of it
+        """As a reader meets them."""
+        order = {name: place for place, name in enumerate((*OWN, *OF_EXTRAS))}
+        return sorted(self.commands, key=lambda name: (order.get(name, len(order)), name))
+
+    def format_commands(self, context: Any, formatter: Any) -> None:  # noqa: ANN401 - the same
+        """A list for each section."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name in self.list_commands(context):
+            command = self.commands[name]
+            section = getattr(command, "rich_help_panel", None)
+            title = section if isinstance(section, str) else "Commands"
+            sections.setdefault(title, []).append((name, command.get_short_help_str(limit=200)))
+        for title, rows in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
 app = typer.Typer(
     name="dmcl",
-    help="Finds manipulated faces in video: who, from when to when, how sure, and why.",
+    cls=_Sections,
+    help="""Finds manipulated faces in video: who, from when to when, how sure, and why.
+
+    \b
+        dmcl score clip.mp4                          a table for people
+        dmcl score --json *.mp4 > verdicts.jsonl     one verdict a line, for programs
+        dmcl score --report reports clip.mp4         a page for moderators
+        dmcl doctor                                  whether all that it takes is here
+
+    Exit status: 0 all is well; 2 bad usage, or a wrong installation; 70 a bug, with a traceback; 130 stopped by Ctrl-C.
+    What else a command may end with stands in its own --help.""",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # as the commands of other packages print theirs; examples keep their lines
     pretty_exceptions_enable=False,  # main() has a status and a plain traceback for a bug
 )
 models_app = typer.Typer(help="The model files that ship.", no_args_is_help=True)
@@ -54,9 +108,8 @@ class Scorer(Protocol):
 
 def main() -> None:
     """Entry point of the `dmcl` command."""
-    own = {"score", "report", "verify", "evidence", "bench", "doctor", "models", "schema"}
     for entry in command_entry_points():
-        if entry.name not in own:
+        if entry.name not in OWN:
             _hang_in(entry)
     try:
         app()
@@ -77,7 +130,11 @@ def _hang_in(entry: EntryPoint) -> None:
         "help_option_names": [],
     }
 
-    @app.command(entry.name, help=f"From {origin(entry)}.", context_settings=settings)
+    section, sentence = "Of other packages", f"From {origin(entry)}."
+    if origin(entry) == "dmcl-sdk":
+        section, sentence = OF_EXTRAS.get(entry.name, (section, sentence))
+
+    @app.command(entry.name, help=sentence, rich_help_panel=section, context_settings=settings)
     def forward(context: typer.Context) -> None:
         run_command(entry, context.args, program="dmcl")
 
@@ -128,6 +185,17 @@ def score(
 ) -> None:
     """Score videos: who was manipulated, from when to when, how sure, and why.
 
+    Verdicts go to standard output as they are reached, progress and messages to standard error. A file that is not a
+    video has a verdict that says so, and the others are scored all the same.
+
+    \b
+        dmcl score clip.mp4
+        dmcl score --json uploads/*.mp4 > verdicts.jsonl
+        dmcl score --report reports --embed clip.mp4
+        dmcl score --fail-on manipulated clip.mp4 || echo "look at it"
+        dmcl score --detector my_package.detector:open clip.mp4
+
+    \b
     Exit status:
     0 every file has a verdict;
     1 --fail-on matched;
@@ -184,6 +252,7 @@ def _verdict_on(detector: Scorer, name: str, position: str) -> Verdict:
 def doctor() -> None:
     """Say what is installed and which provider really runs, and time each stage on a made clip.
 
+    \b
     Exit status:
     0 videos can be scored;
     1 something is wrong, and a line that says FAILED says what.
@@ -203,7 +272,7 @@ def doctor() -> None:
 
 @models_app.command("list")
 def list_models() -> None:
-    """Name, version, precision, size and digest of each model that ships."""
+    """Name, version, precision, size, digest and path of each model that ships, and which is the default."""
     from dmcl_sdk.network import OnnxNetwork, default_model
 
     for path in sorted(default_model().parent.glob("*.onnx")):
@@ -221,6 +290,11 @@ def verify_model(
 ) -> None:
     """Load a model, and compare its digest with the card that lies beside it.
 
+    \b
+        dmcl models verify
+        dmcl models verify runs/mine/mine.onnx
+
+    \b
     Exit status:
     0 it loads, and its card names it;
     1 its card does not name it;
@@ -248,7 +322,11 @@ def model_card() -> None:
 
 @schema_app.command("verdict")
 def verdict_schema() -> None:
-    """JSON Schema 2020-12 of a verdict, `dmcl.verdict/1`."""
+    """JSON Schema 2020-12 of a verdict, `dmcl.verdict/1`.
+
+    \b
+        dmcl schema verdict > verdict-1.json
+    """
     from dmcl_sdk.verdict import json_schema_text
 
     write(json_schema_text(), encoding="utf-8")

@@ -117,6 +117,12 @@ def verify(
 ) -> None:
     """Prove or refute a verdict: check its digests, score the video again, and say precisely what differs.
 
+    \b
+        dmcl score --json clip.mp4 > verdict.json
+        dmcl verify verdict.json clip.mp4
+        dmcl verify verdict.json clip.mp4 --policy policy.toml     its decision too
+
+    \b
     Exit status:
     0 all of it holds;
     1 something differs;
@@ -154,8 +160,14 @@ def report(
 ) -> None:
     """Write one HTML page on a verdict: faces over the video, curves, spans, pictures and reasons; it needs no network.
 
-    The video is scored again for its curves, and the page is written only if that says the same.
+    The video is scored again for its curves, and the page is written only if that says the same. It links to the video
+    where that lies now; with --embed it carries it along.
 
+    \b
+        dmcl report verdict.json clip.mp4
+        dmcl report verdict.json clip.mp4 -o page.html --embed --redact
+
+    \b
     Exit status:
     0 it is written;
     1 the video, or what scoring it again says, is not the verdict's;
@@ -194,6 +206,11 @@ def evidence(
 
     The same verdict and video give the same bytes. Nothing is packed that scoring the video again does not confirm.
 
+    \b
+        dmcl evidence verdict.json clip.mp4 -o bundle.zip
+        dmcl evidence verdict.json clip.mp4 -o bundle.zip --policy policy.toml --redact
+
+    \b
     Exit status:
     0 it is written;
     1 the video, or what scoring it again says, is not the verdict's;

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from dmcl_sdk.cli import OF_EXTRAS
+from dmcl_sdk.plugins import command_entry_points, origin
+
 SOURCES = {
     "app.py": """
 import typer
@@ -80,6 +83,11 @@ def test_commands_are_listed_without_being_loaded(site: Path) -> None:
     listed = dmcl(site, "--help")
     assert listed.returncode == 0
     assert all(name in listed.stdout for name in ("score", "kafka", "broken", "From example-commands."))
+
+
+def test_each_command_of_an_extra_says_what_it_does_without_being_loaded() -> None:
+    ours = {entry.name for entry in command_entry_points() if origin(entry) == "dmcl-sdk"}
+    assert ours == set(OF_EXTRAS)
 
 
 @pytest.mark.parametrize("command", ["broken", "late"])

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from dmcl_sdk import Detector
+from dmcl_sdk import Detector, VideoError
+from dmcl_sdk.cli import app
+from dmcl_sdk.detector import failed_verdict
 from dmcl_sdk.verdict import Decision, Verdict
 from tests.sdk.footage import carphone
 
@@ -28,8 +34,33 @@ action = "allow"
 """
 
 
-def dmcl(*args: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *map(str, args)], capture_output=True, text=True, check=False, cwd=cwd)
+VENDOR = """
+import hashlib
+from dmcl_sdk import VideoError, Verdict
+from dmcl_sdk.verdict import Asset, Reason, Summary, Track
+
+class Vendor:
+    "Somebody else's detector: it knows one number, and where the face was."
+    def __init__(self, probability=0.9):
+        self.probability = probability
+    def score(self, video):
+        if not video.exists() or video.suffix == ".txt":
+            raise VideoError(str(video), "not_a_video", "the vendor cannot read it")
+        asset = Asset(uri=video.absolute().as_uri(), sha256=hashlib.sha256(video.read_bytes()).hexdigest())
+        track = Track(track_id=0, start_ms=0, end_ms=4000, label="manipulated", probability=self.probability)
+        why = Reason(code="appearance_anomaly", message="the vendor does not like the mouth", track_id=0)
+        summary = Summary(label="manipulated", probability=self.probability, faces=1, worst_track_id=0)
+        return Verdict(status="scored", asset=asset, reasons=(why,), summary=summary, tracks=(track,))
+
+class Unsteady(Vendor):
+    "The same, of another opinion."
+    def __init__(self):
+        super().__init__(0.7)
+"""
+
+
+def dmcl(*args: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *map(str, args)], capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +142,67 @@ def test_what_is_not_a_verdict_is_named_before_anything_is_loaded(tmp_path: Path
     found = dmcl("verify", tmp_path / "no.json", carphone())
     assert found.returncode == 2
     assert "not one verdict of dmcl.verdict/1" in " ".join(found.stderr.replace("│", " ").split())
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a clip and a detector that is no package of ours."""
+    shutil.copy(carphone(), tmp_path / "clip.mp4")
+    (tmp_path / "notes.txt").write_text("no video")
+    (tmp_path / "vendor.py").write_text(VENDOR)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delitem(sys.modules, "vendor", raising=False)
+    return tmp_path
+
+
+def typed(line: str) -> Any:  # noqa: ANN401 - the result of click, or of the copy of it that typer has
+    """The command line in this process: half of the time of a new one is imports."""
+    return CliRunner().invoke(app, shlex.split(line))
+
+
+def test_another_detector_s_verdicts_have_pages_and_hold_by_that_detector(shop: Path) -> None:
+    made = typed("score --detector vendor:Vendor --report pages clip.mp4 notes.txt")
+    assert made.exit_code == 3, made.output  # the notes are no video, and have a page all the same
+    html = (shop / "pages" / "clip.mp4.html").read_text(encoding="utf-8")
+    assert "neither curves nor pictures" in html
+    assert "The vendor does not like the mouth." in html
+    assert "2 videos" in (shop / "pages" / "index.html").read_text(encoding="utf-8")
+
+    about = "pages/clip.mp4.verdict.json clip.mp4"
+    held = typed(f"verify {about} --detector vendor:Vendor")
+    assert "the same in every number" in held.stdout
+    assert held.exit_code == 2  # which model it was cannot be told
+    assert typed(f"report {about} --detector vendor:Vendor -o one.html").exit_code == 0
+    assert "./clip.mp4" in (shop / "one.html").read_text(encoding="utf-8")
+
+    other = typed(f"verify {about} --detector vendor:Unsteady")
+    assert other.exit_code == 1
+    assert "summary.probability: 0.9000 in the verdict, 0.7000" in other.stdout
+
+
+def test_a_verdict_of_another_detector_says_which_option_is_missing(shop: Path) -> None:
+    scored = typed("score --detector vendor:Vendor --json clip.mp4")
+    (shop / "verdict.json").write_text(scored.stdout)
+    unnamed = typed("verify verdict.json clip.mp4")
+    assert unnamed.exit_code == 2
+    assert "name its detector with --detector" in unnamed.stdout
+    page = typed("report verdict.json clip.mp4")
+    assert page.exit_code == 2
+    assert "nothing was written" in page.stderr
+    redacted = typed("report verdict.json clip.mp4 --detector vendor:Vendor --redact")
+    assert redacted.exit_code == 2
+    assert "does not say where every face is" in redacted.stderr
+
+
+@pytest.mark.parametrize("name", ["verdict.json", "clip.mp4"])
+def test_nothing_that_is_read_is_written_over(shop: Path, name: str) -> None:
+    failed = failed_verdict(VideoError("clip.mp4", "not_a_video", "it is none"))
+    (shop / "verdict.json").write_text(failed.to_json())
+    before = (shop / name).read_bytes()
+    for command in ("report", "evidence"):
+        refused = typed(f"{command} verdict.json clip.mp4 -o {name}")
+        assert refused.exit_code == 2
+        assert "would be written over" in refused.stderr
+    assert (shop / name).read_bytes() == before
