@@ -19,6 +19,10 @@ class TransientError(ConnectorError):
         self.retry_after_s = retry_after_s
 
 
+class NoRoomError(TransientError):
+    """There is no room on this machine, which is no fault of the request: it waits for as long as that takes."""
+
+
 class PoisonError(ConnectorError):
     """It will never work: the request goes to the dead letters, with this reason.
 

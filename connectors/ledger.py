@@ -51,6 +51,12 @@ _SCHEMA = (
         "CREATE TABLE IF NOT EXISTS dmcl_objects"
         " (name TEXT PRIMARY KEY, sequencer TEXT NOT NULL, at DOUBLE PRECISION NOT NULL)"
     ),
+    # what is too old is found without a look at the rest, which may be gigabytes
+    "CREATE INDEX IF NOT EXISTS dmcl_outbox_delivered ON dmcl_outbox (at) WHERE delivered_at IS NOT NULL",
+    *(
+        f"CREATE INDEX IF NOT EXISTS dmcl_{table}_at ON dmcl_{table} (at)"
+        for table in ("verdicts", "messages", "answers", "objects")
+    ),
 )
 
 

@@ -9,7 +9,7 @@ stands between here and the reader may fail and be tried again; the ledger keeps
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -19,7 +19,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
 from connectors import tracing
-from connectors.errors import PoisonError, TransientError
+from connectors.errors import NoRoomError, PoisonError, TransientError
 from connectors.events import Delivery, delivery
 from connectors.ledger import Ledger
 from connectors.media import LocalMedia, MediaStore
@@ -184,11 +184,13 @@ class Worker:
         """The video, or None when a later one took its place in the meantime."""
         try:
             with self._metrics.timed("fetch"), tracing.span("dmcl.fetch"):
-                return self._patiently(
-                    "media",
-                    lambda: opened.enter_context(self._media.fetch(request)),
-                    give_up_s=self._settings.give_up_s,
-                )
+                while True:
+                    with suppress(NoRoomError):  # after any wait: the video is not to blame
+                        return self._patiently(
+                            "media",
+                            lambda: opened.enter_context(self._media.fetch(request)),
+                            give_up_s=self._settings.give_up_s,
+                        )
         except TransientError as error:
             tried = f"for {self._settings.give_up_s:g} s in vain"
             raise PoisonError("unavailable", f"{request.key}: tried {tried}: {error}") from error

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from connectors.errors import PoisonError, SettingsError, TransientError
+from connectors.errors import NoRoomError, PoisonError, SettingsError
 from connectors.media.settings import MediaSettings
 
 _PREFIX = "dmcl-media-"
@@ -67,7 +67,7 @@ class Folder:
 
         Raises:
             PoisonError: `too_large`; no file may be that large.
-            TransientError: there is no room now.
+            NoRoomError: now.
         """
         if size > self._settings.max_file:
             allowed = self._settings.max_file.human_readable()
@@ -75,14 +75,14 @@ class Folder:
         more = size - incoming.reserved
         if more > 0:
             if shutil.disk_usage(self.path).free - (size - incoming.size) < self._settings.keep_free:
-                raise TransientError("too little room on the disk for another video")
+                raise NoRoomError("too little room on the disk for another video")
             self._reserve(more)
             incoming.reserved = size
 
     def _reserve(self, size: int) -> None:
         with self._room:
             if size > 0 and self._used + size > self._settings.max_total:
-                raise TransientError("the videos in flight take all the room they may")
+                raise NoRoomError("the videos in flight take all the room they may")
             self._used += size
 
 
@@ -115,7 +115,7 @@ class Incoming:
                 view = view[self._file.write(view) :]
         except OSError as error:
             self._cut()
-            raise TransientError(f"the disk takes no more: {error.strerror}") from error
+            raise NoRoomError(f"the disk takes no more: {error.strerror}") from error
         self._digest.update(chunk)
         self.size += len(chunk)
 

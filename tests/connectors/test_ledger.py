@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -135,6 +135,23 @@ def test_pruning_forgets_what_is_old_and_delivered_and_nothing_else(opened: Open
         assert ledger.verdict(names[gone.id][1]) is None
         assert ledger.content_of(names[recent.id][0]) == names[recent.id][1]
         assert kept in ledger.waiting(NOW, limit=10**6)
+
+
+@pytest.mark.parametrize(
+    ("table", "of_which"),
+    [
+        ("outbox", " AND delivered_at IS NOT NULL"),
+        *((one, "") for one in ("verdicts", "messages", "answers", "objects")),
+    ],
+)
+def test_what_is_too_old_is_found_without_a_look_at_the_rest(
+    tmp_path: Path, table: str, of_which: str
+) -> None:
+    path = tmp_path / "ledger.db"
+    with open_ledger(LedgerSettings(path=path)), closing(sqlite3.connect(path)) as file:
+        plan = file.execute(f"EXPLAIN QUERY PLAN DELETE FROM dmcl_{table} WHERE at < 1{of_which}").fetchall()  # noqa: S608
+    assert plan
+    assert all("INDEX" in step[-1] for step in plan)
 
 
 @given(

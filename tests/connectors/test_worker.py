@@ -89,9 +89,13 @@ class Bench:
         self.began = len(self._lines())
         self.uploads = self.folder / "uploads"
         self.uploads.mkdir()
-        self.media = MediaStore(MediaSettings(folder=self.folder / "in flight", file_roots=(self.uploads,)))
+        self.media = self.opened_media()
         self.ledger = self.opened_ledger()
         self.metrics = Metrics()
+
+    def opened_media(self, **limits: int) -> MediaStore:
+        table = {"folder": self.folder / "in flight", "file_roots": (self.uploads,), "keep_free": 0}
+        return MediaStore(MediaSettings.model_validate(table | limits))
 
     def opened_ledger(self) -> Ledger:
         ledger = open_ledger(LedgerSettings(path=self.folder / "ledger.db"))
@@ -99,10 +103,15 @@ class Bench:
         return ledger
 
     def worker(
-        self, *, policy: Decider | None = None, sink: Sink | None = None, give_up_s: float = 900
+        self,
+        *,
+        policy: Decider | None = None,
+        sink: Sink | None = None,
+        give_up_s: float = 900,
+        media: MediaStore | None = None,
     ) -> Worker:
         return Worker(
-            media=self.media,
+            media=media or self.media,
             ledger=self.ledger,
             scorer=self.pool,
             policy=policy,
@@ -256,6 +265,17 @@ def test_a_sink_that_fails_for_now_is_tried_until_it_takes_the_verdict(bench: Be
     assert len(bench.sink.got) == 1
     assert bench.times_scored() == 1
     assert not bench.ledger.waiting(later())
+
+
+def test_a_video_that_there_is_no_room_for_waits_and_is_not_given_up(bench: Bench) -> None:
+    with bench.opened_media(max_file=60_000, max_total=60_000) as media:
+        large = bench.upload("large.mp4", bytes(60_000))
+        with ThreadPoolExecutor(1) as threads:
+            with media.fetch(large):
+                done = threads.submit(bench.worker(give_up_s=0.1, media=media).process, bench.upload(), "m1")
+                with pytest.raises(TimeoutError):
+                    done.result(1.0)
+            assert done.result(60) == "delivered"
 
 
 def test_a_sink_that_refuses_for_good_is_poison_and_a_replay_tries_it_again(bench: Bench) -> None:
