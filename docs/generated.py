@@ -28,7 +28,7 @@ from connectors.metrics import Metrics
 from connectors.plugins import kinds
 from connectors.policy import Policy
 from connectors.settings import Settings
-from dmcl_sdk.cli import app
+from dmcl_sdk.cli import OF_EXTRAS, app
 from dmcl_sdk.plugins import command_entry_points, load_command
 
 WIDTH = 100
@@ -49,7 +49,8 @@ _TYPES = {
 def commands() -> Iterator[tuple[str, Any]]:
     """Every command by its words, `dmcl s3 run`: first the SDK's own, then those of other packages."""
     yield from _under("dmcl", get_command(app))
-    for entry in command_entry_points():
+    order = {name: place for place, name in enumerate(OF_EXTRAS)}
+    for entry in sorted(command_entry_points(), key=lambda entry: order.get(entry.name, len(order))):
         command = load_command(entry)
         yield from _under(
             f"dmcl {entry.name}", get_command(command) if isinstance(command, Typer) else command
