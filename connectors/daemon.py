@@ -17,7 +17,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
 from connectors.dead_letters import DeadLetterLimit
-from connectors.errors import PoisonError, StoppedError, TransientError
+from connectors.errors import ConnectorError, PoisonError, StoppedError, TransientError
 from connectors.metrics import Metrics
 from connectors.requests import Parsed, ScanRequest, parse
 from connectors.retries import patiently
@@ -154,7 +154,9 @@ class Daemon:
             self._busy = {one: message for one, message in self._busy.items() if not one.done()}
             try:
                 self._source.receive(0)
-            except TransientError as error:
+            except (
+                ConnectorError
+            ) as error:  # whatever is wrong with the source, verdicts may still be delivered
                 self._log.warning("waiting", what="source", error=str(error), wait_s=0.2)
             self._health.beat()
         return not self._busy

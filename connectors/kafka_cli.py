@@ -19,6 +19,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+_SHOWN = 20
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 
 
@@ -82,29 +83,33 @@ def replay(
 
     Exit status: 0 all were sent; 2 the settings are wrong, or a server does not answer.
     """
-    from connectors.replay import Filter, dead_records
+    from connectors.replay import DeadRecord, Filter, dead_records
     from connectors.replay import replay as send
 
     kafka = needed(read(config).kafka, "kafka")
     wanted = Filter(tuple(reason or ()), _aware(since), _aware(until))
+    now = datetime.now(UTC)
+    found, chosen = Counter[str](), Counter[str]()
+    first: list[DeadRecord] = []
     try:
-        found = list(dead_records(kafka))
-        chosen = [record for record in found if wanted.takes(record)]
-        chosen_by = Counter(record.reason for record in chosen)
-        for name, count in Counter(record.reason for record in found).most_common():
-            typer.echo(f"{name:<24} {count:>8} dead {chosen_by[name]:>8} chosen")
+        for record in dead_records(kafka, died_by=now):  # read twice: they may be more than memory holds
+            found[record.reason] += 1
+            if wanted.takes(record):
+                chosen[record.reason] += 1
+                first += [record] if len(first) < _SHOWN else []
+        for name, count in found.most_common():
+            typer.echo(f"{name:<24} {count:>8} dead {chosen[name]:>8} chosen")
         if dry_run:
-            for record in chosen[:20]:
-                typer.echo(
-                    f"{record.place}  {record.died_at:%Y-%m-%dT%H:%M:%S}  {record.reason}  {record.error[:100]!r}"
-                )
-            typer.echo(f"{len(chosen)} of {len(found)} would be sent")
+            for one in first:
+                typer.echo(f"{one.place}  {one.died_at:%Y-%m-%dT%H:%M:%S}  {one.reason}  {one.error[:100]!r}")
+            typer.echo(f"{chosen.total()} of {found.total()} would be sent")
             return
-        with typer.progressbar(length=len(chosen), label="sending", file=sys.stderr) as bar:
-            send(kafka, chosen, to=to, on_sent=lambda: bar.update(1))
+        with typer.progressbar(length=chosen.total(), label="sending", file=sys.stderr) as bar:
+            again = (record for record in dead_records(kafka, died_by=now) if wanted.takes(record))
+            send(kafka, again, to=to, on_sent=lambda: bar.update(1))
     except ConnectorError as error:
         raise failed(error) from error
-    typer.echo(f"{len(chosen)} of {len(found)} sent")
+    typer.echo(f"{bar.pos} of {found.total()} sent")
 
 
 def _aware(time: datetime | None) -> datetime | None:

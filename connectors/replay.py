@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -57,8 +57,12 @@ class Filter:
         )
 
 
-def dead_records(settings: KafkaSettings) -> Iterator[DeadRecord]:
-    """All that the dead-letter topic holds now, each partition in order.
+def dead_records(settings: KafkaSettings, *, died_by: datetime) -> Iterator[DeadRecord]:
+    """What the dead-letter topic holds, each partition in order, one at a time.
+
+    Args:
+        settings: of the servers.
+        died_by: what has come since is left out, so that reading ends, and finds the same when it is done again.
 
     Raises:
         TransientError: no server answers.
@@ -74,20 +78,20 @@ def dead_records(settings: KafkaSettings) -> Iterator[DeadRecord]:
             ends = consumer.end_offsets(partitions)
             consumer.assign(partitions)
             consumer.seek_to_beginning(*partitions)
-            quiet, now = 0, datetime.now(UTC)
+            quiet = 0
             # the end may be one that no record has (compacted, aborted), and some servers give it too low
             while quiet < (_QUIET_POLLS if _is_behind(consumer, ends) else 1):
                 batches = consumer.poll(timeout_ms=_POLL_MS)
                 quiet = 0 if batches else quiet + 1
                 read = (_read(record, settings) for records in batches.values() for record in records)
-                yield from (record for record in read if record.died_at <= now)
+                yield from (record for record in read if record.died_at <= died_by)
     except broken.KafkaError as error:
         raise translated(error, f"kafka:{topic}") from error
 
 
 def replay(
     settings: KafkaSettings,
-    records: Sequence[DeadRecord],
+    records: Iterable[DeadRecord],
     *,
     to: str | None = None,
     on_sent: Callable[[], object] = lambda: None,

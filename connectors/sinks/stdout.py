@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO
 
 from pydantic import BaseModel, ConfigDict
 
+from connectors.errors import SettingsError
 from connectors.events import Delivery
 
 
@@ -33,13 +36,26 @@ class StdoutSink:
         self._closed = False
 
     def deliver(self, delivery: Delivery) -> None:
-        """One line; an `OSError` says that nobody reads any more, or that the disk is full."""
+        """One line.
+
+        Raises:
+            SettingsError: nobody reads any more.
+            OSError: the disk is full.
+            RuntimeError: the sink is closed.
+        """
         line = delivery.structured().replace(b"\n", b" ") + b"\n"
         with self._lock:
             if self._closed:
                 raise RuntimeError("the sink is closed")
-            self._file.write(line)
-            self._file.flush()
+            try:
+                self._file.write(line)
+                self._file.flush()
+            except BrokenPipeError as error:
+                with Path(os.devnull).open(
+                    "wb"
+                ) as nowhere:  # else what is left of the line fails again at the end
+                    os.dup2(nowhere.fileno(), self._file.fileno())
+                raise SettingsError("standard output is read by nobody any more") from error
 
     def close(self) -> None:
         """Write no more."""

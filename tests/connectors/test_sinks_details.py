@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -184,6 +185,15 @@ def test_a_fanout_closes_all_of_its_sinks() -> None:
     FanoutSink([a, b]).close()
     assert a.closed
     assert b.closed
+
+
+def test_a_standard_output_that_nobody_reads_is_a_matter_of_settings() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as file:
+        sink = StdoutSink(file)
+        with pytest.raises(SettingsError, match="read by nobody"):
+            sink.deliver(made_delivery())
 
 
 def test_lines_of_several_threads_do_not_mix() -> None:
