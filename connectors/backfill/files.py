@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 from connectors.backfill.plan import Backfill
@@ -62,20 +61,17 @@ class Results:
         """Make the table of all lines, whole or not at all; nothing to do without one."""
         if self._table is None:
             return
+        part = self._table.with_name(
+            f".{self._table.name}.part"
+        )  # that of a run that was killed is written over
         try:
-            with NamedTemporaryFile(
-                dir=self._table.parent, prefix=f".{self._table.name}.", delete=False
-            ) as new:
-                try:
-                    write_parquet(self._verdicts(), new)
-                    new.flush()
-                    os.fsync(new.fileno())
-                    Path(new.name).chmod(0o644)
-                    Path(new.name).replace(self._table)
-                except BaseException:
-                    Path(new.name).unlink(missing_ok=True)
-                    raise
+            with part.open("wb") as new:
+                write_parquet(self._verdicts(), new)
+                new.flush()
+                os.fsync(new.fileno())
+            part.replace(self._table)
         except OSError as error:
+            part.unlink(missing_ok=True)
             raise SettingsError(f"{self._table}: {error.strerror}; the same command tries again") from error
 
     def close(self) -> None:

@@ -283,6 +283,7 @@ def test_a_table_is_made_of_all_lines_there_are_and_an_old_one_stands_until_it_i
     tmp_path: Path,
 ) -> None:
     table = tmp_path / "verdicts.parquet"
+    (tmp_path / ".verdicts.parquet.part").write_bytes(b"of a run that was killed")
     with closing(Results(table)) as results:
         for name in ("a", "b", "a"):
             results.add(failed(f"s3://b/{name}"))
