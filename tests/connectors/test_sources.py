@@ -178,7 +178,7 @@ def test_a_replica_with_a_name_of_its_own_starts_again_without_a_new_round_of_th
     topic = f"requests-{uuid4()}"
     made_topics(broker, topic, partitions=2)
     goes, stays = (
-        kafka_settings(broker, topic, group_instance_id=name, session_timeout_s=20, heartbeat_s=0.5)
+        kafka_settings(broker, topic, group_instance_id=name, session_timeout_s=60, heartbeat_s=0.5)
         for name in names
     )
     with polled(stays) as other:
@@ -218,9 +218,13 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def generation(source: KafkaSource) -> int:
-    """Counts the group's rounds of giving out partitions."""
+    """Counts the group's rounds of giving out partitions; in the middle of one there is none to tell."""
     assert source._consumer is not None
-    return int(source._consumer._coordinator.generation_if_stable().generation_id)
+    coordinator, until = source._consumer._coordinator, time.monotonic() + 120
+    while (stable := coordinator.generation_if_stable()) is None:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    return int(stable.generation_id)
 
 
 def test_a_topic_that_is_not_there_is_found_by_the_check(broker: str) -> None:
