@@ -2,7 +2,9 @@
 
 Forgeries change faces, so any map that points at the middle of the crop looks right; a model may have learned no more.
 Hence two figures beside the plain one: the same for the mean mask of all other videos, which is the best map that never
-looks; and *place by place*, where a place is compared with itself in other clips, and a map that never looks has .5.
+looks; and *place by place*, where a place is compared with itself in other clips. A map that is always the same has .5
+there. One that is the same, only stronger on some clips, says how suspect a clip is and not where: so that it has no
+more, a map's level and its share of the usual map are taken away first.
 """
 
 from __future__ import annotations
@@ -124,15 +126,33 @@ def figures(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def place_by_place(samples: Sequence[Sample], stream: str) -> float:
-    """Mean AUC of a place against itself in other clips: .5 for any map that does not look at the clip."""
+    """Mean AUC of a place against itself in other clips, of what a map says besides how much it says in all.
+
+    .5 for any map that does not look at the clip, or sees of it only how suspect it is.
+    """
     changed = np.stack([sample.changed.ravel() for sample in samples], 1)  # (P * P, N)
-    said = np.stack([sample.maps[stream].ravel() for sample in samples], 1)
+    said = np.stack([one.ravel() for one in _besides_the_usual(samples, stream)], 1)
     kept = [
         auc(truth, values)
         for truth, values in zip(changed, said, strict=True)
         if min(truth.sum(), (~truth).sum()) >= _LEAST_SIDES
     ]
     return float(np.mean(kept)) if kept else float("nan")
+
+
+def _besides_the_usual(samples: Sequence[Sample], stream: str) -> list[Floats]:
+    """Each map without its mean, and without its share of the mean map of other videos."""
+    centred = [sample.maps[stream] - sample.maps[stream].mean() for sample in samples]
+    left = []
+    for sample, own in zip(samples, centred, strict=True):
+        others = [
+            one for other, one in zip(samples, centred, strict=True) if other.video != sample.video
+        ] or centred
+        usual = np.mean(others, axis=0)
+        power = float((usual * usual).sum())
+        share = float((own * usual).sum()) / power if power > 0 else 0.0
+        left.append((own - share * usual).round(9))  # rounding errors are no map
+    return left
 
 
 def as_markdown(report: dict[str, Any]) -> str:
@@ -148,7 +168,8 @@ def as_markdown(report: dict[str, Any]) -> str:
     better = "more than" if best > report["all"]["mean mask"] else "no more than"
     lines += [
         "",
-        f"Place by place: RGB {apart['rgb']:.3f}, flow {apart['flow']:.3f}; a map that never looks has .500.",
+        f"Place by place: RGB {apart['rgb']:.3f}, flow {apart['flow']:.3f}; a map that never looks has .500,",
+        "and one that only says how suspect a clip is.",
         f"On {report['videos']} videos the better stream says {better} the mean mask of other videos does.",
     ]
     return "\n".join(lines) + "\n"

@@ -293,7 +293,9 @@ def _shown(
     for stream, places, value in zip(
         ("picture", "motion"), (peak.rgb_places, peak.flow_places), auc, strict=True
     ):
-        if places is not None and value is not None and value >= words.LEAST_PLACES_AUC:
+        if places is None or value is None or value < words.LEAST_PLACES_AUC:
+            continue
+        if float(places.max()) >= words.LEAST_PLACE:
             highest = words.percent(float(places.max()))
             caption = f"Where its {stream} looks manipulated: at most {highest}. {words.trust(value)}"
             yield _Picture(f"{stream}-map", pictures.with_places(peak.crop, places), caption)

@@ -8,8 +8,10 @@ from dmcl_sdk.network import ModelSpec
 from dmcl_sdk.tables import FINDINGS
 from dmcl_sdk.verdict import Decision, Reason, Span, Summary, Track, Verdict
 
-LEAST_PLACES_AUC = 0.55
+LEAST_PLACES_AUC = 0.6
 """A stream's map of places is shown from here on; chance is .5."""
+LEAST_PLACE = 0.25
+"""A map that is nowhere above this points at nothing, and is left out."""
 
 _STANDS_OUT = 0.5
 _LEAST_LOSS = 0.05  # of the probability; less is not worth a sentence
