@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -122,6 +124,25 @@ def respecify(path: Path, spec: ModelSpec) -> None:
     partial.replace(path)
 
 
+def take_mean(network: TwoStream, others: Sequence[TwoStream]) -> None:
+    """Make a network the mean of itself and others, weight by weight ("model soup", Wortsman et al., ICML 2022).
+
+    It helps where all went from one start, so that they lie in one basin. How often RGB is looked at is the first's.
+
+    Raises:
+        ValueError: another kind of network is among them.
+    """
+    for other in others:
+        if replace(other.config, rgb_stride=network.config.rgb_stride) != network.config:
+            raise ValueError(f"a mean is of networks of one kind, got {other.config} and {network.config}")
+    states = [one.state_dict() for one in (network, *others)]
+    mean = {
+        name: torch.stack([state[name] for state in states]).mean(0) if value.is_floating_point() else value
+        for name, value in states[0].items()
+    }
+    network.load_state_dict(mean)
+
+
 def random_input(spec: ModelSpec, *, batch: int, frames: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Crops and motion of the right shapes, without meaning."""
     rng = np.random.default_rng(seed)
@@ -190,6 +211,14 @@ def command(
         ),
     ] = None,
     *,
+    mean_with: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Weights of another run from the same start: the mean of all is exported, which often does better on "
+            "what none has seen. Repeatable; the mean is written beside OUT.",
+            exists=True,
+        ),
+    ] = None,
     for_gpu: Annotated[
         bool,
         typer.Option(
@@ -203,10 +232,16 @@ def command(
     from training.checkpoint import load_network, save_weights
 
     network = load_network(weights)
+    try:
+        take_mean(network, [load_network(other) for other in mean_with or ()])
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--mean-with") from error
     if flow_weight is not None:
         network.weigh_flow(flow_weight)
+    if mean_with or flow_weight is not None:
+        about = {"mean_of": str(1 + len(mean_with or ())), "flow_weight": str(flow_weight)}
         weights = out.with_suffix(".safetensors")
-        save_weights(weights, network, {"flow_weight": str(flow_weight)})
+        save_weights(weights, network, about)
     spec = plain_spec(network, weights, name=name, version=version)
     difference = export(network, spec, out, groups=not for_gpu)
     typer.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB, within {difference:.1e} of PyTorch")

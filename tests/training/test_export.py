@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from training.export import (
     largest_difference,
     random_input,
     respecify,
+    take_mean,
     weights_digest,
 )
 from training.finetune import WEIGHTS
@@ -68,6 +70,22 @@ def test_the_flow_streams_weight_can_be_set_and_the_changed_weights_are_kept(
     assert changed.stream_weight[1].tolist() == [1.0] * 3
     assert changed.stream_weight[0].tolist() == asked_for.stream_weight[0].tolist()
     assert OnnxNetwork(path, ["cpu"]).spec.weights_sha256 == weights_digest(path.with_suffix(".safetensors"))
+
+
+def test_a_mean_of_networks_is_one_weight_by_weight_whatever_their_stride() -> None:
+    torch.manual_seed(0)
+    first, second = TwoStream(replace(TINY, rgb_stride=2)), TwoStream(TINY)
+    expected = {name: (value + second.state_dict()[name]) / 2 for name, value in first.state_dict().items()}
+    take_mean(first, [second])
+    assert first.config.rgb_stride == 2
+    for name, value in first.state_dict().items():
+        if value.is_floating_point():
+            assert torch.allclose(value, expected[name])
+
+
+def test_a_mean_of_different_networks_is_refused() -> None:
+    with pytest.raises(ValueError, match="networks of one kind"):
+        take_mean(TwoStream(TINY), [TwoStream(replace(TINY, token_width=32))])
 
 
 def test_places_are_what_the_network_learned_of_masks(exported: tuple[TwoStream, Path]) -> None:
