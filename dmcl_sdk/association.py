@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
 from dmcl_sdk.faces import TEMPLATE
 
@@ -170,6 +169,12 @@ class Association:
         """Whether every live run has a mark of its own among these."""
         return len(_pairs(self._overlaps(position, marks), self._rule.min_iou)) == len(self.live)
 
+    @property
+    def misses_a_face(self) -> bool:
+        """Whether one was lost so lately that it may come back."""
+        followed = [run.track for run in self.live]
+        return any(track not in followed for track in self._tracks)
+
     def take(self, position: int, now_s: float, marks: Sequence[Mark]) -> None:
         """Give each face found at a position to its run; faces without one begin a run."""
         pairs, hidden = self._assigned(position, marks)
@@ -283,6 +288,13 @@ def iou(a: Mark, b: Mark) -> float:
 def _pairs(table: Floats, least: float) -> list[tuple[int, int]]:
     """Row and column pairs of the greatest sum, none below `least`."""
     worth = np.where(table >= least, table, 0.0)
+    if min(worth.shape) == 0:
+        return []
+    if min(worth.shape) == 1:
+        row, column = divmod(int(worth.argmax()), worth.shape[1])
+        return [(row, column)] if worth[row, column] > 0 else []
+    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 - half a second, which one face does not need
+
     rows, columns = linear_sum_assignment(worth, maximize=True)
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if worth[r, c] > 0]
 

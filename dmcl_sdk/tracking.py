@@ -36,8 +36,9 @@ class TrackingRule:
 
     Attributes:
         detect_every: frames from one detection to the next; between them landmarks are interpolated.
-        search_every: detections from one search of the whole picture to the next; between them a detector
-            that can looks only where faces were. When one is missing there, the whole picture is searched.
+        search_every: detections from one search of the whole picture to the next, half as many while a face that
+            was lost may come back; between them a detector that can looks only where faces were. When one is
+            missing there, the whole picture is searched.
         detect_side_px: longer side of the picture that the detector sees.
         min_confidence: least score of a detection.
         association: which detections are the same face.
@@ -45,7 +46,7 @@ class TrackingRule:
     """
 
     detect_every: int = 5
-    search_every: int = 3
+    search_every: int = 6
     detect_side_px: int = 640
     min_confidence: float = 0.7
     association: AssociationRule = field(default_factory=AssociationRule)
@@ -173,8 +174,10 @@ class _Scene:
         """The faces of a frame: near where they were if all are there, else wherever they are."""
         image = frame.image(self._rule.detect_side_px)
         scale = frame.width / image.shape[1], frame.height / image.shape[0]
-        live, may_follow = self._association.live, self._searched < self._rule.search_every - 1
-        if live and may_follow and isinstance(self._detector, FaceFollower):
+        live, every = self._association.live, self._rule.search_every
+        if self._association.misses_a_face:
+            every = (every + 1) // 2
+        if live and self._searched < every - 1 and isinstance(self._detector, FaceFollower):
             places = (run.expected(position)[BOX] / (*scale, *scale) for run in live)
             marks = self._marks(self._detector.follow(image, [_box(place) for place in places]), scale)
             if self._association.matches_all(position, marks):

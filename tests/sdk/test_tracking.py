@@ -318,6 +318,17 @@ def test_a_detector_that_can_follow_searches_every_third_time() -> None:
     assert detector.followed == [2, 7, 17, 22, 32, 37, 47, 52, 61]
 
 
+def test_while_a_lost_face_may_come_back_searches_are_twice_as_frequent() -> None:
+    def leaving(index: int) -> list[Face]:
+        return [face_at(80, 120), *([face_at(240, 120)] if index < 60 else [])]
+
+    detector = Following(leaving)
+    track(detector, frames(200), TrackingRule(detect_every=5, search_every=6))
+    at, steps = np.array(detector.searched[1:]), np.diff(detector.searched)
+    assert set(steps[(at > 72) & (at < 107)]) == {15}
+    assert set(steps[at > 145]) == {30}
+
+
 def test_a_face_lost_in_following_is_searched_for_at_once() -> None:
     def leaping(index: int) -> list[Face]:
         return [face_at(100 if index < 15 else 140, 120)]
