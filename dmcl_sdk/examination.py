@@ -65,7 +65,7 @@ def examine(
     except VideoError as error:
         if claimed.status == "failed":
             return Examined((_check_failure(claimed, error),))
-        return Examined((Check("video", "unchecked", error.message),))
+        return Examined((Check("video", "unchecked", str(error)),))
 
 
 def decided(found: Examined, claimed: Verdict, decide: Callable[[Verdict], Decision] | None) -> Examined:

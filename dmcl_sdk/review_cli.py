@@ -298,13 +298,20 @@ def _read(path: Path) -> tuple[bytes, Verdict]:
         if path.stat().st_size > _MOST_VERDICT_BYTES:
             raise typer.BadParameter(f"{path}: too large for one verdict", param_hint="VERDICT.json")
         content = path.read_bytes()
-        return content, Verdict.model_validate_json(content)
     except OSError as error:
         raise typer.BadParameter(f"{path}: {error.strerror}", param_hint="VERDICT.json") from error
+    try:
+        return content, Verdict.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        problem = f"{path}: not one verdict of dmcl.verdict/1: {where} {first['msg']}"
+        said = " ".join([*map(str, first["loc"]), first["msg"]])
+        if (
+            first["type"] == "json_invalid"
+            and len(content.splitlines()) > 1
+            and content.startswith(b'{"schema"')
+        ):
+            said = "it has several lines, a verdict each: put the one that is meant into a file of its own"
+        problem = f"{path}: not one verdict of dmcl.verdict/1: {said}"
         raise typer.BadParameter(problem, param_hint="VERDICT.json") from error
 
 

@@ -196,6 +196,22 @@ def test_a_verdict_of_another_detector_says_which_option_is_missing(shop: Path) 
     assert "does not say where every face is" in redacted.stderr
 
 
+def test_a_file_of_several_verdicts_is_told_from_one_that_is_none(shop: Path) -> None:
+    line = failed_verdict(VideoError("clip.mp4", "not_a_video", "it is none")).to_json()
+    (shop / "verdicts.jsonl").write_text(f"{line}\n{line}\n")
+    found = typed("verify verdicts.jsonl clip.mp4")
+    assert found.exit_code == 2
+    assert "several lines, a verdict each" in found.stderr
+
+
+def test_a_video_that_is_not_there_is_named(shop: Path) -> None:
+    scored = typed("score --detector vendor:Vendor --json clip.mp4")
+    (shop / "verdict.json").write_text(scored.stdout)
+    found = typed("report verdict.json gone.mp4 --detector vendor:Vendor")
+    assert found.exit_code == 2
+    assert "video: gone.mp4: there is no such file" in found.stderr
+
+
 @pytest.mark.parametrize("name", ["verdict.json", "clip.mp4"])
 def test_nothing_that_is_read_is_written_over(shop: Path, name: str) -> None:
     failed = failed_verdict(VideoError("clip.mp4", "not_a_video", "it is none"))
