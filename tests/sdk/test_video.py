@@ -137,7 +137,7 @@ def test_pixels_are_let_go_with_their_frame_and_wait_for_no_collector() -> None:
     gc.disable()
     try:
         with open_video(data) as video:
-            held = [sum(isinstance(it, VideoFrame) for it in gc.get_objects()) for _ in video]
+            held = [sum(type(it) is VideoFrame for it in gc.get_objects()) for _ in video]
     finally:
         gc.enable()
     assert max(held) < 10
