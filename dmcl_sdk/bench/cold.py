@@ -18,11 +18,15 @@ detector = Detector(json.loads(sys.argv[2]), providers=json.loads(sys.argv[3]))
 opened = time.perf_counter()
 detector.score(sys.argv[1])
 scored = time.perf_counter()
-try:
-    import resource
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-except ImportError:
-    peak = None
+try:  # Linux keeps the largest size of the process that started this one in ru_maxrss
+    with open("/proc/self/status") as status:
+        peak = next(int(line.split()[1]) / 2**10 for line in status if line.startswith("VmHWM"))
+except OSError:
+    try:
+        import resource
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts bytes
+    except ImportError:
+        peak = None
 print(json.dumps([imported - began, opened - began, scored - began, time.process_time(), peak]))
 """
 

@@ -11,6 +11,7 @@ import onnx
 import pytest
 
 from dmcl_sdk.bench.clips import versions
+from dmcl_sdk.bench.cold import cold_start
 from dmcl_sdk.bench.peers import PEER_KEY, read_peers
 from dmcl_sdk.bench.stages import STAGES
 from dmcl_sdk.bench.turns import Cost, Ratio, Work, in_turns
@@ -97,6 +98,14 @@ def test_a_height_without_a_bitrate_is_refused() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system tells of the process alone")
+def test_the_peak_of_a_fresh_process_is_its_own_however_large_its_parent() -> None:
+    large = np.ones(1400 * 2**17)  # 1,400 MiB
+    peak = cold_start(carphone(), None, ["cpu"]).peak_mib
+    assert peak is not None
+    assert 100 < peak < large.nbytes / 2**20 - 200
+
+
 def test_a_benchmark_shows_stages_ratios_and_the_cold_start_and_keeps_them(tmp_path: Path) -> None:
     figures, history = tmp_path / "figures.json", tmp_path / "history.jsonl"
     command = (
