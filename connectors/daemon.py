@@ -152,11 +152,10 @@ class Daemon:
         while self._busy and time.monotonic() < until:
             wait(self._busy, timeout=0.2, return_when=FIRST_COMPLETED)
             self._busy = {one: message for one, message in self._busy.items() if not one.done()}
+            # whatever is wrong with the source, verdicts may still be delivered
             try:
                 self._source.receive(0)
-            except (
-                ConnectorError
-            ) as error:  # whatever is wrong with the source, verdicts may still be delivered
+            except ConnectorError as error:
                 self._log.warning("waiting", what="source", error=str(error), wait_s=0.2)
             self._health.beat()
         return not self._busy

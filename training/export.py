@@ -238,8 +238,9 @@ def command(
         raise typer.BadParameter(str(error), param_hint="--mean-with") from error
     if flow_weight is not None:
         network.weigh_flow(flow_weight)
-    if mean_with or flow_weight is not None:
-        about = {"mean_of": str(1 + len(mean_with or ())), "flow_weight": str(flow_weight)}
+    changes = {"mean_with": mean_with and len(mean_with), "flow_weight": flow_weight}
+    about = {name: str(value) for name, value in changes.items() if value is not None}
+    if about:
         weights = out.with_suffix(".safetensors")
         save_weights(weights, network, about)
     spec = plain_spec(network, weights, name=name, version=version)

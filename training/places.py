@@ -169,7 +169,7 @@ def as_markdown(report: dict[str, Any]) -> str:
     lines += [
         "",
         f"Place by place: RGB {apart['rgb']:.3f}, flow {apart['flow']:.3f}; a map that never looks has .500,",
-        "and one that only says how suspect a clip is.",
+        "and so has one that only says how suspect a clip is.",
         f"On {report['videos']} videos the better stream says {better} the mean mask of other videos does.",
     ]
     return "\n".join(lines) + "\n"

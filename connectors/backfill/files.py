@@ -61,9 +61,8 @@ class Results:
         """Make the table of all lines, whole or not at all; nothing to do without one."""
         if self._table is None:
             return
-        part = self._table.with_name(
-            f".{self._table.name}.part"
-        )  # that of a run that was killed is written over
+        # what a run that was killed has left is written over
+        part = self._table.with_name(f".{self._table.name}.part")
         try:
             with part.open("wb") as new:
                 write_parquet(self._verdicts(), new)

@@ -51,9 +51,8 @@ class StdoutSink:
                 self._file.write(line)
                 self._file.flush()
             except BrokenPipeError as error:
-                with Path(os.devnull).open(
-                    "wb"
-                ) as nowhere:  # else what is left of the line fails again at the end
+                # else what is left of the line fails again at the end
+                with Path(os.devnull).open("wb") as nowhere:
                     os.dup2(nowhere.fileno(), self._file.fileno())
                 raise SettingsError("standard output is read by nobody any more") from error
 

@@ -182,9 +182,13 @@ def test_another_detector_s_verdicts_have_pages_and_hold_by_that_detector(shop: 
     assert "summary.probability: 0.9000 in the verdict, 0.7000" in other.stdout
 
 
+def keep_a_vendors_verdict(shop: Path) -> None:
+    """The other detector's verdict on the clip, as verdict.json."""
+    (shop / "verdict.json").write_text(typed("score --detector vendor:Vendor --json clip.mp4").stdout)
+
+
 def test_a_verdict_of_another_detector_says_which_option_is_missing(shop: Path) -> None:
-    scored = typed("score --detector vendor:Vendor --json clip.mp4")
-    (shop / "verdict.json").write_text(scored.stdout)
+    keep_a_vendors_verdict(shop)
     unnamed = typed("verify verdict.json clip.mp4")
     assert unnamed.exit_code == 2
     assert "name its detector with --detector" in unnamed.stdout
@@ -205,8 +209,7 @@ def test_a_file_of_several_verdicts_is_told_from_one_that_is_none(shop: Path) ->
 
 
 def test_a_video_that_is_not_there_is_named(shop: Path) -> None:
-    scored = typed("score --detector vendor:Vendor --json clip.mp4")
-    (shop / "verdict.json").write_text(scored.stdout)
+    keep_a_vendors_verdict(shop)
     found = typed("report verdict.json gone.mp4 --detector vendor:Vendor")
     assert found.exit_code == 2
     assert "video: gone.mp4: there is no such file" in found.stderr

@@ -275,14 +275,9 @@ class TwoStream(nn.Module):
             for scale in range(max(self.held, 1), len(rgb_features)):
                 actual = motion_targets(values[:, :2], frames, 1 << scale)[:: self.config.rgb_stride]
                 explanations.append(Explanation(self.explain[scale - 1](rgb_features[scale]), actual))
-        places = [
-            head(features[-2]).float().unflatten(0, (-1, looked)).squeeze(2)
-            for head, features, looked in (
-                (self.rgb_places, rgb_features, pictures),
-                (self.flow_places, flow_features, frames),
-            )
-        ]
-        places[0] = self._for_every_frame(places[0])
+        looked = self.rgb_places(rgb_features[-2]).float().unflatten(0, (-1, pictures)).squeeze(2)
+        moved = self.flow_places(flow_features[-2]).float().unflatten(0, (-1, frames)).squeeze(2)
+        places = [self._for_every_frame(looked), moved]
         return curves, Training(windowed, priorities, explanations, places)
 
     def look(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
