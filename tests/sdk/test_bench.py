@@ -97,7 +97,6 @@ def test_a_height_without_a_bitrate_is_refused() -> None:
     assert "360, 480, 720" in run.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system tells of the process alone")
 def test_the_peak_of_a_fresh_process_is_its_own_however_large_its_parent() -> None:
     large = np.ones(1400 * 2**17)  # 1,400 MiB
@@ -106,6 +105,7 @@ def test_the_peak_of_a_fresh_process_is_its_own_however_large_its_parent() -> No
     assert 100 < peak < large.nbytes / 2**20 - 200
 
 
+@pytest.mark.slow
 def test_a_benchmark_shows_stages_ratios_and_the_cold_start_and_keeps_them(tmp_path: Path) -> None:
     figures, history = tmp_path / "figures.json", tmp_path / "history.jsonl"
     command = (
