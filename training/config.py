@@ -137,6 +137,7 @@ class TrainConfig(RunConfig):
     Attributes:
         photographs: a CSV of photographs with landmarks, or none.
         without: generators whose fakes are left out, to learn how well a network does on what it has not seen.
+        rights: only videos and photographs whose `rights` in their CSV begin with one of these; all by default.
         pretrained: start the RGB backbone from its ImageNet weights, where it has any.
         start: weights of an earlier run to start from instead.
         flow_start: weights whose flow stream is taken over, whatever RGB stream they are of.
@@ -149,6 +150,7 @@ class TrainConfig(RunConfig):
 
     photographs: Path | None = None
     without: tuple[str, ...] = ()
+    rights: tuple[str, ...] = ()
     pretrained: bool = True
     start: Path | None = None
     flow_start: Path | None = None

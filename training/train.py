@@ -32,7 +32,7 @@ def train(config: TrainConfig) -> Path:
             a checkpoint of another one.
     """
     clips = read_clips(config.data, allow_missing=config.allow_missing)
-    clips = [clip for clip in clips if clip.generator not in config.without]
+    clips = _allowed([clip for clip in clips if clip.generator not in config.without], config)
     if config.photographs is not None and not config.photographs.exists():
         raise ValueError(f"photographs: {config.photographs} is not there; leave the key out to do without")
     with processes(config.device) as place:
@@ -49,6 +49,19 @@ def train(config: TrainConfig) -> Path:
             place=place,
             judge=_judge(config, clips, place),
         )
+
+
+def _allowed(clips: list[Clip], config: TrainConfig) -> list[Clip]:
+    """The videos that may be trained on.
+
+    Raises:
+        ValueError: there are none.
+    """
+    allowed = [clip for clip in clips if not config.rights or clip.rights.startswith(config.rights)]
+    if not allowed:
+        named = sorted({clip.rights for clip in clips if clip.rights})
+        raise ValueError(f"rights: no video's begin with any of {config.rights}; {config.data} has {named}")
+    return allowed
 
 
 def _started(config: TrainConfig) -> TwoStream:
@@ -120,7 +133,9 @@ def load_pairs(config: TrainConfig, clips: list[Clip], place: Place, *, split: s
         raise ValueError(f"{config.data}: none of its {len(clips)} videos is in the split {split}")
     sources = load_sources(chosen, config.cache, size_px=size.size_px, workers=config.workers, place=place)
     photographs = (
-        read_photographs(config.photographs, split=split, size_px=size.size_px) if config.photographs else []
+        read_photographs(config.photographs, split=split, size_px=size.size_px, rights=config.rights)
+        if config.photographs
+        else []
     )
     return ClipPairs(
         sources,

@@ -3,13 +3,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+from dmcl_sdk.faces import TEMPLATE
 from dmcl_sdk.motion import MotionSpec
 from dmcl_sdk.segment import Segment
 from tests.training.worlds import small_pairs, small_world
-from training.data.clips import ClipPairs, Mix
+from training.data.clips import ClipPairs, Mix, read_photographs
 from training.data.corruptions import CorruptionRanges
 
 
@@ -70,6 +72,25 @@ def test_without_fakes_or_photographs_the_other_sources_serve(tmp_path: Path) ->
 def test_videos_without_a_long_enough_face_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no real video has a face for 64 frames"):
         small_pairs(tmp_path, frames=64)
+
+
+def test_photographs_are_those_of_a_split_and_of_the_rights_that_are_asked_for(tmp_path: Path) -> None:
+    points = ("reye", "leye", "nose", "rmouth", "lmouth")
+    places = ",".join(f"{x * 64:g},{y * 64:g}" for x, y in TEMPLATE)
+    header = "file,split,rights," + ",".join(f"{point}_x,{point}_y" for point in points)
+    rows = [("a", "train", "CC BY 4.0 (X)"), ("b", "train", "research use"), ("c", "val", "CC BY 4.0")]
+    for shade, (name, _, _) in enumerate(rows, start=1):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((64, 64, 3), 20 * shade, np.uint8))
+    path = tmp_path / "photographs.csv"
+    path.write_text("\n".join([header, *(f"{n}.png,{s},{r},{places}" for n, s, r in rows)]) + "\n")
+
+    def shades(split: str, *rights: str) -> list[int]:
+        found = read_photographs(path, split=split, size_px=64, rights=rights)
+        return [int(crop[48, 48, 0]) for crop in found]
+
+    assert shades("train") == [20, 40]
+    assert shades("train", "public domain", "CC BY") == [20]
+    assert shades("val", "CC BY 4.0") == [60]
 
 
 def genuine_pairs(folder: Path, mix: Mix, spans: tuple[Segment, ...] | None = None) -> ClipPairs:

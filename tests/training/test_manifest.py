@@ -24,6 +24,13 @@ def test_a_manifest_names_files_beside_it(tmp_path: Path) -> None:
     assert read_manifest(tmp_path) == [real, fake]
 
 
+def test_a_row_says_under_what_it_may_be_used(tmp_path: Path) -> None:
+    path = manifest(
+        tmp_path, "a.mp4,train,real,CC BY 4.0", "b.mp4,train,real,", header="file,split,label,rights"
+    )
+    assert [clip.rights for clip in read_manifest(path)] == ["CC BY 4.0", ""]
+
+
 def test_a_person_is_never_in_both_splits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = manifest(tmp_path, "a.mp4,train,real,,,7", "b.mp4,val,real,,,7", "c.mp4,val,real,,,8")
     with caplog.at_level(logging.WARNING):

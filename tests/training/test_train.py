@@ -266,6 +266,13 @@ def test_a_folder_without_faces_says_so(tmp_path: Path) -> None:
         train(tiny_run(data, tmp_path / "out"))
 
 
+def test_rights_that_no_video_has_are_refused_with_those_that_there_are(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(make_video(frames=8))
+    (tmp_path / "manifest.csv").write_text("file,split,label,rights\na.mp4,train,real,research use\n")
+    with pytest.raises(ValueError, match=r"rights: .*CC BY.*manifest.csv has .*research use"):
+        train(tiny_run(tmp_path / "manifest.csv", tmp_path / "out", rights=["CC BY"]))
+
+
 def test_a_stage_of_the_loader_leaves_torchs_own_random_numbers_alone() -> None:
     torch.manual_seed(1)
     expected = torch.rand(3)

@@ -329,17 +329,19 @@ def _same_frames(twin: Source, run: Run, first: int, end: int) -> Crops | None:
     return None
 
 
-def read_photographs(manifest: Path, *, split: str, size_px: int) -> list[Crops]:
+def read_photographs(
+    manifest: Path, *, split: str, size_px: int, rights: tuple[str, ...] = ()
+) -> list[Crops]:
     """Aligned photographs of one split, RGB with margin, from a CSV of files and landmarks.
 
     Columns: `file` and `split`; `reye_x`, `reye_y`, `leye_*`, `nose_*`, `rmouth_*`, `lmouth_*` in pixels, where
-    right is the person's own (the viewer's left).
+    right is the person's own (the viewer's left); and `rights`, if only those that begin in given ways are wanted.
     """
     points = ("reye", "leye", "nose", "rmouth", "lmouth")
     crops: list[Crops] = []
     with manifest.open(newline="") as file:
         for row in csv.DictReader(file):
-            if row["split"] != split:
+            if row["split"] != split or (rights and not row.get("rights", "").startswith(rights)):
                 continue
             image = cv2.imread(str(manifest.parent / row["file"]))
             if image is None:

@@ -33,6 +33,7 @@ class Clip:
         identity: who is shown, when known; clips of one identity never lie in two splits.
         spans: when a fake is manipulated; None for all of it.
         donor: whose face or expression was put in, when known and someone else; kept to one split likewise.
+        rights: under what it may be used, in the manifest's words.
     """
 
     path: Path
@@ -43,6 +44,7 @@ class Clip:
     identity: str = ""
     spans: tuple[Segment, ...] | None = None
     donor: str = ""
+    rights: str = ""
 
     def __post_init__(self) -> None:
         if self.spans is not None and not (self.fake and self.spans):
@@ -66,6 +68,7 @@ def read_manifest(path: Path, *, split: Split | None = None, allow_missing: bool
     * `pair`: the real video that a fake was made from.
     * `identity`: who is shown; `donor`: whose face was put in.
     * `spans`: when a fake is manipulated, in seconds, as in `1.2-3.4;5-6`; empty for all of it.
+    * `rights`: under what it may be used, in any words.
 
     A folder's clips are all `train`, except every fifth by name, which is `val`. A folder that holds a published
     data set is read by `training.data.published.read_dataset`, which says how.
@@ -159,6 +162,7 @@ def _clip(path: Path, number: int, row: dict[str, str]) -> Clip:
             identity=row.get("identity") or "",
             spans=read_spans(row.get("spans") or ""),
             donor=row.get("donor") or "",
+            rights=row.get("rights") or "",
         )
     except ValueError as error:
         raise ValueError(f"{path}:{number}: {error}") from error
