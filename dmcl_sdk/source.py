@@ -76,6 +76,10 @@ def open_source(source: VideoSource, *, max_bytes: int) -> Iterator[Input]:
 def _open_path(path: Path, name: str, max_bytes: int) -> BinaryIO:
     try:
         status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise VideoError(
+                name, "unreadable", f"this is a folder: name the videos in it, as in {path / '*.mp4'}"
+            )
         # Reading a pipe or a device could block for ever.
         if not stat.S_ISREG(status.st_mode):
             raise VideoError(name, "unreadable", "this is not a regular file")

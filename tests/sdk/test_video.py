@@ -443,7 +443,7 @@ def nothing(tmp_path: Path) -> dict[str, tuple[VideoSource, str, str]]:
     secret.write_bytes(make_video(5))
     return {
         "missing": (tmp_path / "missing.mp4", "missing", "no such file"),
-        "folder": (folder, "unreadable", "regular"),
+        "folder": (folder, "unreadable", "name the videos in it"),
         "device": ("/dev/null", "unreadable", "regular"),
         "impossible path": ("a\0b", "unreadable", "null"),
         "empty file": (empty, "empty", "empty"),
