@@ -90,7 +90,8 @@ def evaluate(
             perturbed = perturb_and_score(
                 scorer, clips, levels, watched=lambda jobs, count: _watched(jobs, count, "perturbed videos")
             )
-            report["robustness"] = robustness_figures(perturbed, seed=seed, resamples=resamples)
+            threshold = detector.spec.abstention.manipulated_above
+            report["robustness"] = robustness_figures(perturbed, threshold, seed=seed, resamples=resamples)
     if out is not None:
         _write(report, labelled, out)
     return report

@@ -1,7 +1,8 @@
-"""What is left of the AUC after the seven perturbations of DeeperForensics-1.0, at five levels each."""
+"""What is left of the AUC, and whom it accuses, after the seven perturbations of DeeperForensics-1.0 at five levels."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -79,10 +80,12 @@ def perturb_and_score(
     return Perturbed(clean, {key: Labelled.of(clips, some, spec) for key, some in scored.items()})
 
 
-def robustness_figures(data: Perturbed, *, seed: int = 0, resamples: int = 1000) -> Report:
-    """AUC, its loss against the clean videos, and how many videos lost their face, by kind and level.
+def robustness_figures(data: Perturbed, threshold: float, *, seed: int = 0, resamples: int = 1000) -> Report:
+    """By kind and level: AUC, its loss against the clean videos, false positives, and how many videos lost their face.
 
-    The loss is taken on the same videos in every resample, so that its interval is narrower than the AUC's.
+    The loss is taken on the same videos in every resample, so that its interval is narrower than the AUC's. The false
+    positive rate is the share of real videos whose probability reaches the threshold: a perturbation that moves all
+    scores alike costs no AUC, and may accuse everybody.
     """
     fake, before = data.clean.fake, data.clean.log_odds
     interval = Bootstrap(data.clean.groups, seed, resamples)
@@ -91,9 +94,15 @@ def robustness_figures(data: Perturbed, *, seed: int = 0, resamples: int = 1000)
     def area(scores: Floats, rows: npt.NDArray[np.intp]) -> float:
         return auc(fake[rows], scores[rows])
 
+    def accused(scores: Floats, rows: npt.NDArray[np.intp]) -> float:
+        return float(np.mean(scores[rows] >= bound))
+
+    bound, reals = math.log(threshold / (1 - threshold)), np.flatnonzero(~fake)
     report: Report = {
+        "threshold": threshold,
         "videos": {"real": int((~fake).sum()), "fake": int(fake.sum())},
         "clean": interval(partial(area, before)),
+        "false_positive_rate": interval(partial(accused, before), reals),
         "kinds": {},
     }
     for kind in KINDS:
@@ -103,6 +112,7 @@ def robustness_figures(data: Perturbed, *, seed: int = 0, resamples: int = 1000)
                 "strength": LEVELS[kind][level - 1],
                 "auc": interval(partial(area, after)),
                 "loss": interval(lambda rows, after=after: area(before, rows) - area(after, rows)),  # type: ignore[misc]
+                "false_positive_rate": interval(partial(accused, after), reals),
                 "without_a_face": int((~data.perturbed[kind, level].judged).sum()),
             }
             for level in levels

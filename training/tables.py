@@ -134,7 +134,8 @@ def _robustness(section: Report) -> list[str]:
     counts = section["videos"]
     head = (
         f"AUC after perturbation, {counts['real']} real and {counts['fake']} fake videos. As they are: "
-        f"{figure(section['clean'])}; mean of all perturbed: {figure(section['mean_auc'])}."
+        f"{figure(section['clean'])}; mean of all perturbed: {figure(section['mean_auc'])}. Of the real ones "
+        f"{figure(section['false_positive_rate'])} reach the threshold {section['threshold']:g} as they are."
     )
     auc_rows = [
         [kind, *(figure(one["auc"]["value"]) for one in levels)] for kind, levels in section["kinds"].items()
@@ -142,12 +143,17 @@ def _robustness(section: Report) -> list[str]:
     loss_rows = [
         [kind, *(figure(one["loss"]) for one in levels)] for kind, levels in section["kinds"].items()
     ]
+    accused_rows = [
+        [kind, *(figure(one["false_positive_rate"]) for one in levels)]
+        for kind, levels in section["kinds"].items()
+    ]
     numbers = [str(one["level"]) for one in next(iter(section["kinds"].values()))]
     return [
         head,
         "",
         *_table(["AUC at level", *numbers], auc_rows),
         *_table(["AUC lost at level", *numbers], loss_rows),
+        *_table(["False positive rate at level", *numbers], accused_rows),
     ]
 
 

@@ -38,7 +38,7 @@ def report(data: Labelled) -> Report:
         "counted": list(COUNTED),
         **video_figures(data, plain_spec(), resamples=20),
         "spliced": span_figures(localised(), resamples=20),
-        "robustness": robustness_figures(perturbed, resamples=10),
+        "robustness": robustness_figures(perturbed, 0.6, resamples=10),
     }
 
 

@@ -55,7 +55,7 @@ def test_the_loss_is_what_a_perturbation_takes_from_the_auc() -> None:
             for level in range(1, 6)
         },
     )
-    report = robustness_figures(data, resamples=20)
+    report = robustness_figures(data, 0.6, resamples=20)
 
     assert report["clean"]["value"] == 1.0
     assert report["kinds"]["blur"][4]["auc"]["value"] == 0.5
@@ -64,12 +64,24 @@ def test_the_loss_is_what_a_perturbation_takes_from_the_auc() -> None:
     assert report["mean_auc"]["value"] == pytest.approx((34 + 0.5) / 35)
 
 
+def test_real_videos_that_a_perturbation_makes_look_forged_are_counted_though_the_auc_stays() -> None:
+    clips = [clip(f"{n}", fake=n >= 4) for n in range(8)]
+    clean, shifted = of(clips, [-1.0] * 4 + [1.0] * 4), of(clips, [-1.0, 2.0, 2.0, 2.0] + [3.0] * 4)
+    data = Perturbed(clean, {(kind, 3): shifted if kind == "blur" else clean for kind in KINDS})
+    report = robustness_figures(data, 0.6, resamples=20)
+
+    assert report["kinds"]["blur"][0]["loss"]["value"] == 0.0
+    assert report["kinds"]["blur"][0]["false_positive_rate"]["value"] == 0.75
+    assert report["kinds"]["noise"][0]["false_positive_rate"]["value"] == 0.0
+    assert report["false_positive_rate"]["value"] == 0.0
+
+
 def test_a_face_that_is_lost_is_counted() -> None:
     clips = [clip("r"), clip("f", fake=True)]
     lost = of(clips, [-1.0, None])
     data = Perturbed(of(clips, [-1.0, 1.0]), {(kind, level): lost for kind in KINDS for level in range(1, 6)})
 
-    assert robustness_figures(data, resamples=10)["kinds"]["noise"][0]["without_a_face"] == 1
+    assert robustness_figures(data, 0.6, resamples=10)["kinds"]["noise"][0]["without_a_face"] == 1
 
 
 def test_every_video_is_scored_after_every_perturbation_once(tmp_path: Path) -> None:
@@ -97,6 +109,6 @@ def test_every_video_is_scored_after_every_perturbation_once(tmp_path: Path) -> 
 def test_a_report_of_one_level_says_which() -> None:
     clips = [clip("r"), clip("f", fake=True)]
     same = of(clips, [-1.0, 1.0])
-    report = robustness_figures(Perturbed(same, {(kind, 3): same for kind in KINDS}), resamples=10)
+    report = robustness_figures(Perturbed(same, {(kind, 3): same for kind in KINDS}), 0.6, resamples=10)
 
     assert [one["level"] for one in report["kinds"]["blur"]] == [3]
