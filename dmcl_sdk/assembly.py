@@ -39,6 +39,7 @@ STEADY_S = 0.5
 _MOST_KEYFRAMES = 100
 _KEYFRAME_STEP_S = 0.5
 _CONFLICT = 0.5  # streams that differ by this much are worth a word
+_SUSPECT = 0.5  # a stream alone calls it more likely manipulated than not
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,24 +380,29 @@ def _findings(span: Span) -> list[Reason]:
     rgb, flow = span.modalities.rgb, span.modalities.flow
     stretch = f"face {span.track_id}, {span.start_ms / 1000:.2f}-{span.end_ms / 1000:.2f} s"
     found = []
-    if rgb >= flow or rgb >= _CONFLICT:
+    if rgb >= flow or rgb >= _SUSPECT:
         found.append(
             Reason(
                 code="appearance_anomaly",
-                message=f"{stretch}: its picture stands out ({_percent(rgb)})",
+                message=f"{stretch}: its picture {_stands_out(rgb)}",
                 **where,
             )
         )
-    if flow > rgb or flow >= _CONFLICT:
+    if flow > rgb or flow >= _SUSPECT:
         found.append(
-            Reason(
-                code="motion_anomaly", message=f"{stretch}: its motion stands out ({_percent(flow)})", **where
-            )
+            Reason(code="motion_anomaly", message=f"{stretch}: its motion {_stands_out(flow)}", **where)
         )
     if span.modalities.disagreement >= _CONFLICT:
         message = f"{stretch}: picture ({_percent(rgb)}) and motion ({_percent(flow)}) disagree"
         found.append(Reason(code="modality_conflict", message=message, **where))
     return found
+
+
+def _stands_out(share: float) -> str:
+    """What a stream sees by itself."""
+    if share >= _SUSPECT:
+        return f"stands out ({_percent(share)})"
+    return f"stands out more, and yet is not suspect by itself ({_percent(share)})"
 
 
 def _quality(faces: list[_Face]) -> Quality | None:

@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from dmcl_sdk.verdict import Box, Modalities, Reason, Summary, Track, Verdict
+from dmcl_sdk.verdict import Box, Reason, Span, Summary, Track, Verdict
 
 FINDINGS = {"appearance_anomaly", "motion_anomaly", "modality_conflict"}
 """Codes of reasons that say what was found; all others say what limits a verdict."""
@@ -61,14 +61,17 @@ def clock(ms: int) -> str:
     return f"{hours}:{minutes:02d}:{seconds}" if hours else f"{minutes}:{seconds}"
 
 
-def streams_in_words(modalities: Modalities) -> str:
+def streams_in_words(span: Span) -> str:
     """Which of the two streams sees something, in a sentence."""
+    modalities = span.modalities
     look, motion = modalities.rgb >= _STANDS_OUT, modalities.flow >= _STANDS_OUT
+    together = "only look and motion together stand out"
+    neither = "it stands out of the rest of the face, and yet neither look nor motion is suspect"
     sentence = {
         (True, True): "look and motion both stand out",
         (True, False): "the look stands out, the motion does not",
         (False, True): "the motion stands out, the look does not",
-        (False, False): "only look and motion together stand out",
+        (False, False): together if span.is_suspect else neither,
     }[look, motion]
     return f"{sentence} (look {modalities.rgb:.2f}, motion {modalities.flow:.2f})"
 
@@ -139,12 +142,22 @@ def _track_row(track: Track, verdict: Verdict) -> _Row:
 def _span_rows(track: Track, verdict: Verdict) -> Iterator[_Row]:
     for span in verdict.spans:
         if span.track_id == track.track_id:
-            sure = Text.assemble(_LABELS[span.label], f"  {_probability(span.probability, None)}")
-            why = Text(streams_in_words(span.modalities))
+            why = Text(streams_in_words(span))
             where = Text(f"strongest at {clock(span.peak_ms)}, {_place(span.box_at_peak)}", "dim")
             yield _Row(
-                (f"  span {span.span_id}", _stretch(span.start_ms, span.end_ms)), "", sure, [why, where]
+                (f"  span {span.span_id}", _stretch(span.start_ms, span.end_ms)),
+                "",
+                _sure(span),
+                [why, where],
             )
+
+
+def _sure(span: Span) -> Text:
+    """The label of its face where the span itself bears it out."""
+    probability = _probability(span.probability, None)
+    if span.is_suspect:
+        return Text.assemble(_LABELS[span.label], f"  {probability}")
+    return Text.assemble(("stands out", "yellow"), f"  {probability} by itself")
 
 
 def _is_told_by_a_span(reason: Reason, stretches: Container[tuple[int | None, int | None]]) -> bool:

@@ -206,14 +206,21 @@ class Span(_Stretch):
     peak_ms: Milliseconds
     """When the curve is highest."""
     label: Label
+    """Its face's: `manipulated` in a face that is called so, else `uncertain`."""
     score_raw: float
     """The highest frame logit inside, before calibration."""
     probability: Probability
+    """Of the stretch by itself, the mean of its more suspect half; what stands out of its own face may still be low."""
     modalities: Modalities
     box_at_peak: Box
     evidence: tuple[Evidence, ...] = ()
     media_fragment: str
     """W3C media fragment, e.g. `#t=1.2,3.4`."""
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether by itself it is more likely manipulated than not."""
+        return self.probability >= 0.5
 
 
 class Decision(_Frozen):

@@ -25,7 +25,9 @@ def _headline(verdict: Verdict) -> str:
 
 def _cue(span: Span) -> str:
     times = f"{_timestamp(span.start_ms)} --> {_timestamp(span.end_ms)}"
-    text = f"Face {span.track_id}: {span.label}, {_percent(span.probability)}"
+    share = _percent(span.probability)
+    told = f"{span.label}, {share}" if span.is_suspect else f"stands out, {share} by itself"
+    text = f"Face {span.track_id}: {told}"
     return f"span-{span.span_id}\n{times}\n{_escaped(text)}"
 
 

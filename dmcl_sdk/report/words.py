@@ -50,12 +50,19 @@ def headline(verdict: Verdict) -> str:
         )
     if summary.label == "not_manipulated":
         return f"No stretch of {_faces(summary)} stands out."
+    return _of_the_worst_face(verdict)
+
+
+def _of_the_worst_face(verdict: Verdict) -> str:
+    summary = verdict.summary
     worst = [span for span in verdict.spans if span.track_id == summary.worst_track_id]
     if summary.label is None or not worst:
         return f"Face {summary.worst_track_id} may be manipulated; no stretch of it stands out."
     found = "looks manipulated" if summary.label == "manipulated" else "may be manipulated"
     strongest = max(worst, key=lambda span: (span.probability, -span.span_id))
     stretch = f"from {clock(strongest.start_ms)} to {clock(strongest.end_ms)}"
+    if not strongest.is_suspect:
+        return f"Face {summary.worst_track_id} {found}, but no stretch of it by itself; it stands out most {stretch}."
     if len(worst) == 1:
         return f"Face {summary.worst_track_id} {found} {stretch}."
     return f"Face {summary.worst_track_id} {found} in {len(worst)} stretches, most clearly {stretch}."
@@ -72,7 +79,7 @@ def findings(span: Span, peak: Peak | None, spec: ModelSpec) -> list[str]:
     elif max(rgb, flow) >= _STANDS_OUT:
         stream, share = ("picture", rgb) if rgb > flow else ("motion", flow)
         told = [f"The {stream} of the face stands out {stretch}: {percent(share)} by itself."]
-    elif span.probability >= _STANDS_OUT:
+    elif span.is_suspect:
         told = [f"Only picture and motion together stand out {stretch}."]
     else:
         told = [

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmcl_sdk.assembly import JudgementRule, assemble, face_curves, pool
-from dmcl_sdk.calibration import AbstentionRule
+from dmcl_sdk.calibration import AbstentionRule, Platt
 from dmcl_sdk.judging import JudgedRun, Sighting
 from dmcl_sdk.localization import SpanRule
 from dmcl_sdk.testing import scripted_spec
@@ -50,6 +50,17 @@ def test_a_face_that_is_called_manipulated_always_has_a_span() -> None:
     found = verdict(run([0.1] * 100), spec=spec)
     assert found.summary.label == "manipulated"
     assert [(span.start_ms, span.end_ms) for span in found.spans] == [(0, 4000)]
+
+
+def test_a_span_whose_streams_are_not_suspect_by_themselves_says_so() -> None:
+    low = Platt(1.0, -3.0, ((0.0, 0.0), (0.0, 0.0)))
+    streams = {"frame_calibration": low, "rgb_calibration": low, "flow_calibration": low}
+    found = verdict(run([1.0] * 100), spec=SPEC.model_copy(update=streams))
+    assert found.summary.label == found.spans[0].label == "manipulated"
+    assert not found.spans[0].is_suspect
+    assert found.reasons[-1].message.endswith(
+        "its picture stands out more, and yet is not suspect by itself (12 %)"
+    )
 
 
 def test_a_face_that_is_cleared_has_no_spans() -> None:

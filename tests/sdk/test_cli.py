@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -207,6 +208,17 @@ def test_the_table_says_who_when_how_sure_why_and_what_was_not_judged(
         "3.9 s judged (97% of the video)",
     ):
         assert words in table
+
+
+def test_the_table_calls_no_span_manipulated_that_is_not_so_by_itself(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    verdict = scored("")
+    calm = Modalities(rgb=0.1, flow=0.2, disagreement=0.1)
+    span = verdict.spans[0].model_copy(update={"probability": 0.07, "modalities": calm})
+    table = table_of(verdict.model_copy(update={"spans": (span,)}), capsys)
+    assert re.search(r"span 0 +0:01.500 - 0:02.700 +stands out  0.07 by itself", table)
+    assert "neither look nor motion is suspect (look 0.10, motion 0.20)" in table
 
 
 def on_a_screen(verdict: Verdict, columns: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:

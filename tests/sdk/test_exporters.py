@@ -157,6 +157,13 @@ def test_subtitles_are_of_suspect_spans_in_order_of_time_and_count_hours(verdict
     assert cues[1][1] == "00:00:08.000 --> 01:01:01.007"
 
 
+def test_subtitles_call_no_span_manipulated_that_is_not_so_by_itself(verdict: Verdict) -> None:
+    spans = tuple(span.model_copy(update={"probability": 0.07}) for span in verdict.spans)
+    text = to_webvtt(verdict.model_copy(update={"spans": spans}))
+    assert "Face 1: stands out, 7.0 % by itself" in text
+    assert "Face 1: manipulated" not in text
+
+
 def test_parquet_has_a_row_a_span_and_one_for_a_video_without(verdict: Verdict, unjudged: Verdict) -> None:
     table = parquet([verdict, unjudged, verdict], rows_at_once=2)
     spans = [span.span_id for span in verdict.spans]

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import zipfile
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -135,6 +136,9 @@ def test_a_span_that_only_stands_out_of_its_face_is_not_called_suspect(explanati
     span = explanation.verdict.spans[0].model_copy(update={"probability": 0.2, "modalities": calm})
     (sentence,) = words.findings(span, None, explanation.spec)
     assert "neither picture nor motion is suspect" in sentence
+    html = made(replace(explanation, verdict=explanation.verdict.model_copy(update={"spans": (span,)})))
+    assert "Face 0 looks manipulated, but no stretch of it by itself; it stands out most from 0:01.6" in html
+    assert '<span class="chip is-uncertain">' in html
 
 
 def test_a_face_that_does_not_move_has_a_picture_that_says_so() -> None:
