@@ -37,19 +37,19 @@ class CorruptionRanges:
         presets: x264 presets, of which one is drawn.
     """
 
-    untouched: float = 0.4
+    untouched: float = 0.35
     colour: float = 0.4
-    blur: float = 0.15
+    blur: float = 0.3
     resize: float = 0.3
-    noise: float = 0.15
+    noise: float = 0.25
     jpeg: float = 0.1
     codec: float = 0.65
     gamma: tuple[float, float] = (0.7, 1.4)
     saturation: tuple[float, float] = (0.5, 1.4)
     contrast: tuple[float, float] = (0.75, 1.25)
-    blur_px: tuple[float, float] = (0.4, 1.6)
-    scale: tuple[float, float] = (0.4, 0.9)
-    noise_levels: tuple[float, float] = (1.0, 7.0)
+    blur_px: tuple[float, float] = (0.4, 2.6)
+    scale: tuple[float, float] = (0.25, 0.9)
+    noise_levels: tuple[float, float] = (1.0, 18.0)
     quality: tuple[int, int] = (35, 90)
     crf: tuple[int, int] = (18, 40)
     presets: tuple[str, ...] = ("ultrafast", "superfast", "veryfast")
