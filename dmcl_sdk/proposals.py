@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import logit
 
 from dmcl_sdk.curve import (
     ROUNDING_S,
@@ -107,7 +106,7 @@ def propose_spans(scores: ArrayLike, edges_s: ArrayLike, rule: ProposalRule | No
     checked = Curve.of(scores, edges_s)
     if not checked.judged_frames[-1]:
         return []
-    odds = checked.with_values(np.clip(logit(checked.values), -_MOST_LOG_ODDS, _MOST_LOG_ODDS))
+    odds = checked.with_values(np.clip(_log_odds(checked.values), -_MOST_LOG_ODDS, _MOST_LOG_ODDS))
     bounds_s = odds.edges_s[_stretches(odds, rule)]
     contrast = _contrasts(odds, bounds_s, rule)
     # A level holds no two stretches that overlap: so many of the best hold max_proposals that are disjoint.
@@ -118,6 +117,14 @@ def propose_spans(scores: ArrayLike, edges_s: ArrayLike, rule: ProposalRule | No
         max_count=rule.max_proposals,
         min_score=rule.min_score,
     )
+
+
+def _log_odds(chances: FloatArray) -> FloatArray:
+    """`scipy.special.logit` to the last bit, without the quarter of a second that importing it takes."""
+    with np.errstate(divide="ignore"):
+        far = np.log(chances / (1 - chances))
+        near_half = np.log1p(2 * chances - 1) - np.log1p(1 - 2 * chances)
+    return np.where((chances < 0.3) | (chances > 0.65), far, near_half)
 
 
 def soft_nms(

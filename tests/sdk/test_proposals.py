@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from dmcl_sdk.proposals import ProposalRule, iou_matrix, propose_spans, soft_nms
+from dmcl_sdk.proposals import ProposalRule, _log_odds, iou_matrix, propose_spans, soft_nms
 from dmcl_sdk.segment import Segment, merge, temporal_iou
 from tests.sdk.curves import NAN, Curve, at_25_fps, bounds, peak_memory, some_curves, two_hours
 
@@ -293,3 +293,8 @@ class TestSoftNms:
         matrix = iou_matrix(np.array(bounds(a)).reshape(-1, 2), np.array(bounds(b)).reshape(-1, 2))
 
         assert matrix.tolist() == [[temporal_iou(one, other) for other in b] for one in a]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1))
+def test_log_odds_are_those_of_scipy(chances: list[float]) -> None:
+    assert np.allclose(_log_odds(np.array(chances)), logit(chances), rtol=1e-15, atol=0)
