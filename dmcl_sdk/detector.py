@@ -6,7 +6,6 @@ path | bytes | file ─ video ─> frames ─ tracking ─> runs of aligned crop
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import os
@@ -23,7 +22,7 @@ from dmcl_sdk.errors import VideoError
 from dmcl_sdk.explanation import Explanation, Peak, most_probable, show, stretches_of
 from dmcl_sdk.faces import FaceDetector, Mtcnn, YuNet
 from dmcl_sdk.frame import Frame
-from dmcl_sdk.judging import Judge, JudgedRun, Stopwatch
+from dmcl_sdk.judging import Judge, JudgeBeside, JudgedRun, Stopwatch
 from dmcl_sdk.localization import SpanRule
 from dmcl_sdk.network import ModelSpec, Network, OnnxNetwork, preprocessing_digest
 from dmcl_sdk.tracking import FaceTracker, TrackingRule
@@ -194,6 +193,8 @@ class Detector:
 
     async def score_async(self, video: VideoSource) -> Verdict:
         """`score` in a thread, for an event loop."""
+        import asyncio  # noqa: PLC0415 - a tenth of a second, which nobody without a loop needs
+
         return await asyncio.to_thread(self.score, video)
 
     def close(self) -> None:
@@ -223,14 +224,16 @@ class Detector:
         self, video: VideoSource, clock: Stopwatch, on_progress: OnProgress | None
     ) -> tuple[Asset, list[JudgedRun], list[Reason]]:
         """The video itself, every finished run, and what is to be said of the file."""
-        with open_video(video, self._limits, max_fps=self.spec.max_fps) as frames:
+        with (
+            open_video(video, self._limits, max_fps=self.spec.max_fps) as frames,
+            JudgeBeside(Judge(self._network, clock)) as judge,
+        ):
             tracker = FaceTracker(self._faces, self.spec.size_px, self._tracking)
-            judge, runs = Judge(self._network, clock), []
             for frame in _told(frames, on_progress, frames.container_duration_s):
-                runs += judge.take(clock.time("faces", partial(tracker.push, frame)))
-            runs += judge.take(clock.time("faces", tracker.finish))
+                judge.take(clock.time("faces", partial(tracker.push, frame)))
+            judge.take(clock.time("faces", tracker.finish))
             clock.seconds["decode"] = frames.decode_s
-            return _asset(frames), runs, [*frames.reasons, *_left_out(tracker)]
+            return _asset(frames), judge.finish(), [*frames.reasons, *_left_out(tracker)]
 
     def _describe_runtime(self) -> Runtime:
         settings = {

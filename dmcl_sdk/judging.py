@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from array import array
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +24,8 @@ OVERLAP_FRAMES = (
 )
 LEAST_FRAMES = 16  # the longest span once
 _TAIL_FRAMES = 24
+_MOTION_FRAMES = 8  # that motion is taken of at once
+_WAITING_CROPS = 160  # what comes of decoding while the network answers for a chunk
 
 Floats = npt.NDArray[np.float64]
 T = TypeVar("T")
@@ -96,6 +100,41 @@ class Judge:
         return [self._open.pop(key).finish(key[0]) for key in output.closed if key in self._open]
 
 
+class JudgeBeside:
+    """A judge in a thread of its own: it works while the next frames are decoded and their faces followed.
+
+    Leaving the context drops what still waits, as after an error.
+    """
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self._thread = ThreadPoolExecutor(1, "dmcl-judge")
+        self._waiting: deque[tuple[int, Future[list[JudgedRun]]]] = deque()
+        self._runs: list[JudgedRun] = []
+
+    def take(self, output: TrackerOutput) -> None:
+        """Add crops; waits where too many of them lie about."""
+        if output.crops or output.closed:
+            self._waiting.append((len(output.crops), self._thread.submit(self._judge.take, output)))
+        while sum(crops for crops, _ in self._waiting) > _WAITING_CROPS:
+            self._collect()
+
+    def finish(self) -> list[JudgedRun]:
+        """All finished runs, when nothing waits any more."""
+        while self._waiting:
+            self._collect()
+        return self._runs
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def _collect(self) -> None:
+        self._runs += self._waiting.popleft()[1].result()
+
+
 class _OpenRun:
     """A run that still grows.
 
@@ -105,10 +144,15 @@ class _OpenRun:
 
     def __init__(self, network: Network, motion: MotionEstimator, clock: Stopwatch) -> None:
         self._network, self._motion, self._clock = network, motion, clock
-        self._crops: list[npt.NDArray[np.uint8]] = []
-        self._fields: list[npt.NDArray[np.int8]] = []
+        spec = network.spec
+        # for a whole chunk, and filled as crops come: lists would have to be copied for the network
+        self._crops = np.empty((CHUNK_FRAMES, spec.size_px, spec.size_px, 3), np.uint8)
+        self._fields = np.empty(
+            (CHUNK_FRAMES, spec.motion.channels, spec.size_px // 2, spec.size_px // 2), np.int8
+        )
         self._grey: list[npt.NDArray[np.uint8]] = []
-        self._fresh = 0  # crops whose motion has not been taken yet
+        self._held = 0  # crops of the chunk so far
+        self._moved = 0  # of which motion has been taken
         self._first = 0  # the held crops' place in the run
         self._answers: list[tuple[int, npt.NDArray[np.float32]]] = []
         self._sightings: list[Sighting] = []
@@ -122,15 +166,17 @@ class _OpenRun:
             )
         )  # fmt: skip
         self._alignments.extend(crop.alignment)
-        self._crops.append(crop.image)
-        self._fresh += 1
-        if len(self._crops) == CHUNK_FRAMES:
+        self._crops[self._held] = crop.image
+        self._held += 1
+        if self._held - self._moved == _MOTION_FRAMES:
+            self._take_motion()
+        if self._held == CHUNK_FRAMES:
             self._answer(0, CHUNK_FRAMES)
             self._let_go(CHUNK_FRAMES - OVERLAP_FRAMES)
 
     def finish(self, track_id: int) -> JudgedRun:
         """Answer for what is left, and join the chunks."""
-        held = len(self._crops)
+        held = self._held
         whole = held - held % self._network.spec.frames_multiple
         answered = self._answers[-1][0] + len(self._answers[-1][1]) if self._answers else 0
         if answered < self._first + held and whole >= LEAST_FRAMES:
@@ -143,20 +189,24 @@ class _OpenRun:
 
     def _answer(self, start: int, end: int) -> None:
         """The network's logits for held crops [start, end)."""
-        if self._fresh:
-            self._clock.time("motion", self._take_motion)
-        rgb, motion = np.stack(self._crops[start:end])[None], np.stack(self._fields[start:end])[None]
+        self._take_motion()
+        rgb, motion = self._crops[None, start:end], self._fields[None, start:end]
         curves = self._clock.time("network", lambda: self._network.run(rgb, motion))
         logits = np.stack([curves.fused[0], curves.rgb[0], curves.flow[0]], -1)
         self._answers.append((self._first + start, logits))
 
     def _take_motion(self) -> None:
-        past = self._grey[-self._motion.spec.history :]
-        fresh = [half_luma(crop) for crop in self._crops[-self._fresh :]]
-        self._fields += list(self._motion.fields(np.stack(past + fresh), skip=len(past)))
+        if self._moved < self._held:
+            self._fields[self._moved : self._held] = self._clock.time("motion", self._fresh_motion)
+            self._moved = self._held
+
+    def _fresh_motion(self) -> npt.NDArray[np.int8]:
+        past, fresh = self._grey, [half_luma(crop) for crop in self._crops[self._moved : self._held]]
         self._grey = (past + fresh)[-self._motion.spec.history :]
-        self._fresh = 0
+        return self._motion.fields(np.stack(past + fresh), skip=len(past))
 
     def _let_go(self, count: int) -> None:
-        del self._crops[:count], self._fields[:count]
+        for held in (self._crops, self._fields):
+            held[: self._held - count] = held[count : self._held]
+        self._held = self._moved = self._held - count
         self._first += count

@@ -132,7 +132,7 @@ class Network(Protocol):
         """ONNX Runtime's names of the execution providers, first the one that takes the graph."""
 
     def run(self, rgb: npt.NDArray[np.uint8], motion: MotionFields) -> FrameCurves:
-        """Answer every frame of (B, T, S, S, 3) crops and (B, T, 4K, S/2, S/2) motion fields."""
+        """Answer every frame of (B, T, S, S, 3) crops and (B, T, 4K, S/2, S/2) motion fields, which are only lent."""
 
 
 class OnnxNetwork:

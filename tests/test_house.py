@@ -49,6 +49,16 @@ def test_importing_the_sdk_loads_nothing_heavy() -> None:
     assert HEAVY & set(json.loads(loaded.stdout)) == set()
 
 
+def test_a_detector_waits_for_no_library_that_one_face_does_not_need() -> None:
+    code = "import dmcl_sdk.detector, json, sys; print(json.dumps(sorted(sys.modules)))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert {"asyncio", "onnxruntime", "rich", "scipy", "torch", "typer"} & set(
+        json.loads(loaded.stdout)
+    ) == set()
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     folder = tmp_path_factory.mktemp("wheel")

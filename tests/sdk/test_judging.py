@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmcl_sdk.judging import CHUNK_FRAMES, LEAST_FRAMES, Judge, JudgedRun, Stopwatch
+from dmcl_sdk.judging import CHUNK_FRAMES, LEAST_FRAMES, Judge, JudgeBeside, JudgedRun, Stopwatch
 from dmcl_sdk.motion import motion_fields
 from dmcl_sdk.network import FrameCurves
 from dmcl_sdk.testing import ScriptedNetwork, scripted_spec
@@ -45,7 +47,7 @@ class Watching(ScriptedNetwork):
     def run(self, rgb: npt.NDArray[np.uint8], motion: npt.NDArray[np.int8]) -> FrameCurves:
         self.lengths.append(rgb.shape[1])  # type: ignore[attr-defined]
         for image, fields in zip(rgb[0], motion[0], strict=True):
-            self.seen[number(image)] = fields  # type: ignore[attr-defined]
+            self.seen[number(image)] = fields.copy()  # type: ignore[attr-defined]
         return super().run(rgb, motion)
 
 
@@ -93,6 +95,39 @@ def test_runs_of_several_faces_are_kept_apart() -> None:
     assert [run.track_id for run in runs] == [1, 0]
     assert runs[0].logits is not None
     assert runs[0].logits[0, 0] == 20
+
+
+def test_a_judge_beside_the_tracker_finishes_the_same_runs() -> None:
+    images = numbered(3 * CHUNK_FRAMES)
+    with JudgeBeside(Judge(Watching(), Stopwatch())) as judge:
+        for index, image in enumerate(images):
+            judge.take(TrackerOutput([crop(index, image)]))
+        judge.take(TrackerOutput(closed=[(0, 0)]))
+        (run,) = judge.finish()
+    alone = judged(len(images), Watching())
+    assert run.sightings == alone.sightings
+    assert run.logits is not None
+    assert alone.logits is not None
+    assert np.array_equal(run.logits, alone.logits)
+
+
+def test_what_fails_beside_the_tracker_fails_the_video() -> None:
+    def fail(_image: npt.NDArray[np.uint8]) -> tuple[float, float, float]:
+        raise RuntimeError("no more memory")
+
+    with JudgeBeside(Judge(ScriptedNetwork(fail, SPEC), Stopwatch())) as judge:
+        for index, image in enumerate(numbered(LEAST_FRAMES)):
+            judge.take(TrackerOutput([crop(index, image)]))
+        judge.take(TrackerOutput(closed=[(0, 0)]))
+        with pytest.raises(RuntimeError, match="no more memory"):
+            judge.finish()
+
+
+def test_a_video_that_is_not_read_to_its_end_leaves_no_thread_behind() -> None:
+    before = threading.active_count()
+    with JudgeBeside(Judge(Watching(), Stopwatch())) as judge:
+        judge.take(TrackerOutput([crop(0, numbered(1)[0])]))
+    assert threading.active_count() == before
 
 
 def test_a_stopwatch_counts_what_fails_too() -> None:
