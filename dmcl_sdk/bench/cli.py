@@ -53,6 +53,14 @@ def bench(  # noqa: PLR0917 - typer makes options of them
             help="Networks of other systems, as `python benchmarks/export_peers.py DIR` writes them.",
         ),
     ] = None,
+    scale: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Instead: how cost grows with duration (16 times --seconds), faces, rows and videos at once, of the "
+            "example alone; writes scale.json and, with matplotlib, scale.svg.",
+        ),
+    ] = None,
     json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write every figure.")] = None,
     history: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Append a line of the main figures, as JSON.")
@@ -79,6 +87,11 @@ def bench(  # noqa: PLR0917 - typer makes options of them
         )
     others = read_peers(peers) if peers else []
     providers: list[str] | None = None if device == "auto" else [device]
+    if scale is not None:
+        if videos:
+            raise typer.BadParameter("is measured on the example alone", param_hint="--scale")
+        _grown(scale, round(seconds), model, providers)
+        return
     try:
         files = videos or [example()]
         with tempfile.TemporaryDirectory() as folder, Detector(model, providers=providers) as detector:
@@ -131,6 +144,40 @@ def measured(
         for peer, cost in zip(beside, peers, strict=True):
             report.peers.append((peer.name, peer.note, cost.per_video_s, Ratio.of(cost, figures.score)))
     return report
+
+
+def _grown(folder: Path, seconds: int, model: Path | None, providers: list[str] | None) -> None:
+    """Measure how cost grows, and keep every series as soon as it is whole."""
+    from dmcl_sdk.bench.report import conditions
+    from dmcl_sdk.bench.scale import Series, measure, points_in_all, to_json, to_text
+    from dmcl_sdk.network import OnnxNetwork
+
+    folder.mkdir(parents=True, exist_ok=True)
+    network, series, points = OnnxNetwork(model, providers), list[Series](), 0
+    told = conditions(
+        model=f"{network.spec.name} {network.spec.version}, {network.spec.precision}",
+        model_sha256=network.sha256,
+        provider=network.providers[0],
+        seconds=seconds,
+    )
+    del network
+    with tempfile.TemporaryDirectory() as made, progress_bar("scale", "bench") as on_progress:
+        for step in measure(Path(made), seconds=seconds, model=model, providers=providers):
+            if isinstance(step, Series):
+                series.append(step)
+                whole = json_format.dumps(to_json(told, series), indent=1)
+                (folder / "scale.json").write_text(whole + "\n", encoding="utf-8")
+            else:
+                points += 1
+                if on_progress is not None:
+                    on_progress(points, points_in_all())
+    write(to_text(series))
+    try:
+        from dmcl_sdk.bench.plots import draw
+    except ModuleNotFoundError as error:
+        note(f"no scale.svg: {error.name} is not installed: pip install 'dmcl-sdk[train]'")
+    else:
+        draw(series, folder / "scale.svg")
 
 
 def _figures(

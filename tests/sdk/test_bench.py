@@ -13,6 +13,8 @@ import pytest
 from dmcl_sdk.bench.clips import versions
 from dmcl_sdk.bench.cold import cold_start
 from dmcl_sdk.bench.peers import PEER_KEY, read_peers
+from dmcl_sdk.bench.plots import draw
+from dmcl_sdk.bench.scale import Point, Series, to_text
 from dmcl_sdk.bench.stages import STAGES
 from dmcl_sdk.bench.turns import Cost, Ratio, Work, in_turns
 from dmcl_sdk.errors import ModelError, VideoError
@@ -97,6 +99,25 @@ def test_a_height_without_a_bitrate_is_refused() -> None:
     assert "360, 480, 720" in run.stderr
 
 
+def test_growth_is_of_the_example_alone(tmp_path: Path) -> None:
+    run = dmcl(str(carphone()), "--scale", str(tmp_path / "figures"))
+    assert run.returncode == 2
+    assert "--scale" in run.stderr
+    assert not (tmp_path / "figures").exists()
+
+
+def test_growth_is_drawn_with_units_and_the_same_figures_give_the_same_file(tmp_path: Path) -> None:
+    names = "duration", "faces", "rows", "threads", "processes"
+    series = [Series(name, "", [Point(n, 4.0, 2.0 * n, 2.0, 300.0) for n in (1, 2, 4)]) for name in names]
+    for file in ("first.svg", "second.svg"):
+        draw(series, tmp_path / file)
+    drawn = (tmp_path / "first.svg").read_text()
+    for label in ("duration [s]", "CPU time [s]", "most memory [MiB]", "faces at once", "processes"):
+        assert label in drawn
+    assert (tmp_path / "second.svg").read_text() == drawn
+    assert "0.500" in to_text(series)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system tells of the process alone")
 def test_the_peak_of_a_fresh_process_is_its_own_however_large_its_parent() -> None:
     large = np.ones(1400 * 2**17)  # 1,400 MiB
@@ -129,3 +150,17 @@ def test_a_benchmark_shows_stages_ratios_and_the_cold_start_and_keeps_them(tmp_p
     assert clip["faces"] == 1
     assert clip["cold"]["verdict_s"] > clip["cold"]["ready_s"] > clip["cold"]["import_s"] > 0
     assert json.loads(history.read_text())["carphone_pristine-360p_real_time_per_core"] > 0
+
+
+@pytest.mark.slow
+def test_growth_is_measured_with_duration_faces_rows_and_videos_at_once(tmp_path: Path) -> None:
+    run = dmcl("--scale", str(tmp_path), "--seconds", "1")
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "scale.svg").stat().st_size > 0
+    series = {
+        one["name"]: one["points"] for one in json.loads((tmp_path / "scale.json").read_text())["series"]
+    }
+    assert [point["at"] for point in series["duration"]] == [1, 2, 4, 8, 16]
+    assert series["duration"][-1]["cpu_s"] > 4 * series["duration"][0]["cpu_s"]
+    assert series["faces"][-1]["cpu_s"] > 2 * series["faces"][0]["cpu_s"]
+    assert {"rows", "threads", "processes"} <= set(series)
