@@ -1,10 +1,11 @@
 """Whether a model's heat maps are true: held against the masks of forgeries made for it, place by place.
 
-Forgeries change faces, so any map that points at the middle of the crop looks right; a model may have learned no more.
-Hence two figures beside the plain one: the same for the mean mask of all other videos, which is the best map that never
-looks; and *place by place*, where a place is compared with itself in other clips. A map that is always the same has .5
-there. One that is the same, only stronger on some clips, says how suspect a clip is and not where: so that it has no
-more, a map's level and its share of the usual map are taken away first.
+Forgeries change faces, so any map that points at the middle of the crop looks right; a model may have learned no
+more. Hence each of them changes one place alone (`training.forgeries.one_place`), and two figures stand beside the
+plain one. The first is the same for the mean mask of all other videos, which is the best map that never looks. The
+second is *place by place*: a place is compared with itself in other clips. A map that is always the same has .5 there.
+One that is the same, only stronger on some clips, says how suspect a clip is and not where: so that it has no more, a
+map's level and its share of the usual map are taken away first.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from dmcl_sdk.network import OnnxNetwork
 from training.data.manifest import Split, read_manifest
 from training.data.runs import MARGIN_PX, Run, cache_runs
 from training.export import respecify
-from training.forgeries import KINDS
+from training.forgeries.one_place import ONE_PLACE
 from training.metrics import auc
 
 Floats = npt.NDArray[np.float64]
@@ -34,7 +35,6 @@ Floats = npt.NDArray[np.float64]
 STREAMS = "rgb", "flow"
 FRAMES = 32
 _CHANGED = 0.5  # share of a place from which on it counts as changed
-_WHOLE_FRAME = 0.95  # kinds that change the time of whole frames have no places to find
 _LEAST_SIDES = 3  # clips with and without, for a place to be compared
 
 
@@ -56,7 +56,7 @@ class Sample:
 
 
 def samples_of(network: OnnxNetwork, runs: Sequence[Run], *, seed: int) -> Iterator[Sample]:
-    """One video's first stretch, real and forged by every kind that has places.
+    """One video's first stretch, real and forged in one place after another.
 
     Raises:
         ValueError: the model says nothing of places.
@@ -68,10 +68,8 @@ def samples_of(network: OnnxNetwork, runs: Sequence[Run], *, seed: int) -> Itera
     inner = slice(MARGIN_PX, -MARGIN_PX)
     real = np.ascontiguousarray(longest.crops()[:frames, inner, inner])
     rng = np.random.default_rng(seed)
-    for kind, forge in {"real": None, **KINDS}.items():
+    for kind, forge in {"real": None, **ONE_PLACE}.items():
         made = None if forge is None else forge(real, rng)
-        if made is not None and made.mask.mean() > _WHOLE_FRAME:
-            continue
         clip = real if made is None else made.clip
         fields = estimator.fields(np.stack([half_luma(crop) for crop in clip]))
         curves = network.run(clip[None], fields[None])
@@ -96,33 +94,52 @@ def _spread(places: npt.NDArray[np.float32], side: int) -> Floats:
 
 
 def figures(samples: Sequence[Sample]) -> dict[str, Any]:
-    """AUC over places, by kind and of all: of each stream, and of the mean mask of the other videos."""
+    """How right maps are about places: those of each stream, and the mean mask of the other videos.
+
+    AUC over places by kind and of all, and the overlap of all: IoU of what was changed and as many of a map's highest
+    places. `beaten`: in how many videos a stream's mean AUC is higher than the mean mask's.
+
+    Raises:
+        ValueError: no forgery left a place unchanged and another changed.
+    """
     forged = [sample for sample in samples if sample.changed.any() and not sample.changed.all()]
     if not forged:
         raise ValueError("no forgery left a place unchanged and another changed")
+    columns = *STREAMS, "mean mask"
     by_kind: dict[str, list[dict[str, float]]] = {}
+    by_video: dict[int, list[dict[str, float]]] = {}
+    overlaps = []
     for sample in forged:
         others = [one.changed for one in forged if one.video != sample.video] or [
             one.changed for one in forged if one is not sample
         ]
         prior = np.mean(others, axis=0) if others else np.zeros(sample.changed.shape)
-        row = {name: auc(sample.changed.ravel(), sample.maps[name].ravel()) for name in STREAMS}
-        by_kind.setdefault(sample.kind, []).append(
-            row | {"mean mask": auc(sample.changed.ravel(), prior.ravel())}
-        )
-    columns = *STREAMS, "mean mask"
-    kinds = {
-        kind: {name: float(np.mean([row[name] for row in rows])) for name in columns} | {"clips": len(rows)}
-        for kind, rows in by_kind.items()
-    }
+        maps = dict(zip(columns, (*(sample.maps[name] for name in STREAMS), prior), strict=True))
+        row = {name: auc(sample.changed.ravel(), said.ravel()) for name, said in maps.items()}
+        by_kind.setdefault(sample.kind, []).append(row)
+        by_video.setdefault(sample.video, []).append(row)
+        overlaps.append({name: overlap(sample.changed, said) for name, said in maps.items()})
     every = [row for rows in by_kind.values() for row in rows]
+    videos = [_means(rows, columns) for rows in by_video.values()]
     return {
-        "kinds": kinds,
-        "all": {name: float(np.mean([row[name] for row in every])) for name in columns}
-        | {"clips": len(every)},
+        "kinds": {kind: _means(rows, columns) | {"clips": len(rows)} for kind, rows in by_kind.items()},
+        "all": _means(every, columns) | {"clips": len(every)},
+        "overlap": _means(overlaps, columns),
+        "beaten": {name: sum(one[name] > one["mean mask"] for one in videos) for name in STREAMS},
         "place by place": {name: place_by_place(samples, name) for name in STREAMS},
         "videos": len({sample.video for sample in samples}),
     }
+
+
+def overlap(changed: npt.NDArray[np.bool_], said: Floats) -> float:
+    """IoU of the places changed, (P, P), and as many of a map's highest, the first ones where it is level."""
+    highest = np.argsort(-said.ravel(), kind="stable")[: int(changed.sum())]
+    hit = int(changed.ravel()[highest].sum())
+    return hit / (2 * len(highest) - hit)
+
+
+def _means(rows: Sequence[dict[str, float]], columns: Sequence[str]) -> dict[str, float]:
+    return {name: float(np.mean([row[name] for row in rows])) for name in columns}
 
 
 def place_by_place(samples: Sequence[Sample], stream: str) -> float:
@@ -157,12 +174,11 @@ def _besides_the_usual(samples: Sequence[Sample], stream: str) -> list[Floats]:
 
 def as_markdown(report: dict[str, Any]) -> str:
     """The figures as a table, with what they mean."""
-    lines = ["| forgery (clips) | RGB | flow | mean mask |", "|---|---|---|---|"]
-    rows = {**report["kinds"], "**all**": report["all"]}
-    for kind, row in rows.items():
-        lines.append(
-            f"| {kind} ({row['clips']}) | {row['rgb']:.3f} | {row['flow']:.3f} | {row['mean mask']:.3f} |"
-        )
+    lines = ["| changed (clips) | RGB | flow | mean mask |", "|---|---|---|---|"]
+    rows = {f"{kind} ({row['clips']})": row for kind, row in report["kinds"].items()}
+    rows |= {f"**all** ({report['all']['clips']})": report["all"], "overlap of all, IoU": report["overlap"]}
+    for name, row in rows.items():
+        lines.append(f"| {name} | {row['rgb']:.3f} | {row['flow']:.3f} | {row['mean mask']:.3f} |")
     apart = report["place by place"]
     best = max(report["all"][name] for name in STREAMS)
     better = "more than" if best > report["all"]["mean mask"] else "no more than"
@@ -170,7 +186,8 @@ def as_markdown(report: dict[str, Any]) -> str:
         "",
         f"Place by place: RGB {apart['rgb']:.3f}, flow {apart['flow']:.3f}; a map that never looks has .500,",
         "and so has one that only says how suspect a clip is.",
-        f"On {report['videos']} videos the better stream says {better} the mean mask of other videos does.",
+        f"The better stream says {better} the mean mask of other videos does;",
+        f"RGB more in {report['beaten']['rgb']} and flow in {report['beaten']['flow']} of {report['videos']} videos.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -190,10 +207,10 @@ def command(  # noqa: PLR0917 - typer makes options of them
         typer.Option("--store", help="Write the figures place by place into the model; reports need them."),
     ] = False,
 ) -> None:
-    """Ask whether a model's heat maps are true, on forgeries whose masks are known.
+    """Ask whether a model's heat maps are true, on forgeries of one known place each.
 
-    Prints the AUC over places by kind of forgery, beside that of a map that never looks. A report shows a map only of a
-    stream that was measured to look.
+    Prints the AUC over places by what was changed, beside that of a map that never looks, and the overlap with the
+    truth. A report shows a map only of a stream that was measured to look.
     """
     network = OnnxNetwork(model, ["cpu"])
     try:

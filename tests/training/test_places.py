@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from dmcl_sdk.network import OnnxNetwork, default_model
 from tests.sdk.footage import carphone
 from training.data.manifest import read_manifest
+from training.forgeries.one_place import ONE_PLACE
 from training.places import Sample, as_markdown, command, figures, place_by_place
 
 
@@ -52,6 +53,29 @@ def test_a_map_that_looks_beats_the_mean_mask() -> None:
     assert "more than the mean mask" in as_markdown(report)
 
 
+@pytest.mark.parametrize("name", ONE_PLACE)
+def test_a_forgery_of_one_place_changes_what_its_mask_says_and_nothing_else(name: str) -> None:
+    clip = np.random.default_rng(0).integers(0, 256, (24, 64, 64, 3), np.uint8)
+    made = ONE_PLACE[name](clip, np.random.default_rng(1))
+    differs = (made.clip != clip).any((0, 3))
+    assert differs.any()
+    assert not (differs & ~(made.mask > 0).any(0)).any()
+    assert made.mask.mean() < 0.45
+
+
+def test_the_halves_of_a_face_meet_in_the_middle() -> None:
+    clip = np.random.default_rng(0).integers(0, 256, (24, 64, 64, 3), np.uint8)
+    for name, far in (("left half", slice(40, None)), ("right half", slice(0, 24))):
+        assert (ONE_PLACE[name](clip, np.random.default_rng(1)).clip[:, :, far] == clip[:, :, far]).all()
+
+
+def test_a_map_that_is_the_truth_overlaps_it_wholly() -> None:
+    report = figures(made(100.0))
+    assert report["overlap"]["rgb"] == 1
+    assert report["overlap"]["mean mask"] < 0.7
+    assert report["beaten"] == {"rgb": 6, "flow": 6}
+
+
 def test_clips_without_a_changed_place_are_refused() -> None:
     with pytest.raises(ValueError, match="no forgery left a place"):
         figures([Sample(0, "real", np.zeros((16, 16), bool), {})])
@@ -71,7 +95,7 @@ def test_the_model_that_ships_is_measured_on_a_real_clip(tmp_path: Path) -> None
     arguments = ["--store", str(model), str(tmp_path), "--cache", str(tmp_path / "cache"), "--out", str(out)]
     found = CliRunner().invoke(app, [*arguments, "--split", read_manifest(tmp_path)[0].split])
     assert found.exit_code == 0, found.output
-    assert "| lip_sync (1) |" in found.output
+    assert "| lip-sync (1) |" in found.output
     assert "Place by place" in found.output
     apart = json.loads(out.read_text())["place by place"]
     assert OnnxNetwork(model, ["cpu"]).spec.places_auc == (round(apart["rgb"], 3), round(apart["flow"], 3))
