@@ -145,7 +145,10 @@ def places_words(stream: str, auc: float | None) -> str:
     if auc is None:
         return f"How true this model's map of the {stream} is was not measured, so it is not shown."
     shown = "" if auc >= LEAST_PLACES_AUC else ", so it is not shown"
-    return f"This model's map of the {stream} was measured at {auc:.2f}, where 0.50 is chance and 1 is perfect{shown}."
+    return (
+        f"On forgeries whose place in the face is known, this model's map of the {stream} was measured at {auc:.2f}, "
+        f"where 0.50 is chance and 1 is perfect{shown}."
+    )
 
 
 def trust(auc: float) -> str:

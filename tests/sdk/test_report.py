@@ -178,8 +178,6 @@ def test_time_that_was_not_judged_is_a_gap_and_not_a_zero(explanation: Explanati
     (curve,) = explanation.curves
     logits = curve.logits.copy()
     logits[20:30] = np.nan
-    from dataclasses import replace
-
     drawn = charts.chart(replace(curve, logits=logits), explanation.spec, 0.0, 4.0)
     assert drawn.line.count("M") == 2
     ((left, width),) = drawn.unjudged
@@ -208,6 +206,7 @@ def test_a_map_that_was_not_measured_to_look_is_not_shown() -> None:
     assert "not measured" in words.places_words("picture", None)
     assert "so it is not shown" in words.places_words("picture", 0.51)
     assert "not shown" not in words.places_words("motion", 0.7)
+    assert words.places_words("motion", 0.7).startswith("On forgeries whose place in the face is known")
 
 
 def test_a_redacted_face_cannot_be_recognised_and_the_flagged_one_is_as_it_was() -> None:
