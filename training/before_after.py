@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,13 @@ def compare(before: Logits, after: Logits) -> Compared:
 
 @torch.inference_mode()
 def judge_videos(
-    name: str, network: TwoStream, sources: Sequence[Source], groups: Mapping[Path, str], sharpness: float
+    name: str,
+    network: TwoStream,
+    sources: Sequence[Source],
+    groups: Mapping[Path, str],
+    sharpness: float,
+    *,
+    judged: Callable[[], None] = lambda: None,
 ) -> Logits:
     """A logit a video: of its longest run, in up to three chunks of 48 frames, pooled as in a verdict.
 
@@ -108,6 +114,7 @@ def judge_videos(
         sources: videos with crops.
         groups: what each is made from.
         sharpness: of the pooling.
+        judged: told of each video.
     """
     network.eval()
     motion = MotionEstimator(MotionSpec(network.config.baselines))
@@ -117,15 +124,23 @@ def judge_videos(
         run = max(source.runs, key=lambda one: one.frames)
         curve = torch.cat([network(*chunk).fused[0] for chunk in _chunks(run, chunks, motion, network)])
         logits.append(float(pool_logits(curve[None], sharpness)))
+        judged()
     fake = np.array([source.clip.fake for source in sources])
     return Logits(name, np.array(logits), fake, tuple(groups[source.clip.path] for source in sources))
 
 
 @torch.inference_mode()
 def judge_pairs(
-    name: str, network: TwoStream, pairs: ClipPairs, count: int, sharpness: float, *, workers: int
+    name: str,
+    network: TwoStream,
+    pairs: ClipPairs,
+    count: int,
+    sharpness: float,
+    *,
+    workers: int,
+    judged: Callable[[], None] = lambda: None,
 ) -> Logits:
-    """A logit for each clip of so many pairs, the same pairs every time; a pair is a group."""
+    """A logit for each clip of so many pairs, the same pairs every time; each is a group, and `judged` is told."""
     network.eval()
     device = next(network.parameters()).device
     logits, fake = [], []
@@ -133,6 +148,8 @@ def judge_pairs(
         rgb, motion = batch.rgb.flatten(0, 1).to(device), batch.motion.flatten(0, 1).to(device)
         logits.append(pool_logits(network(rgb, motion).fused, sharpness).cpu().numpy())
         fake.append(batch.fake.flatten().numpy() > 0)
+        for _ in batch.fake:
+            judged()
     groups = tuple(str(row // 2) for row in range(2 * count))
     return Logits(name, np.concatenate(logits).astype(np.float64), np.concatenate(fake), groups)
 

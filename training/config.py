@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from training.data.clips import Mix
+from training.distributed import Precision
 from training.losses import LossWeights
 from training.networks.two_stream import NetworkConfig
 
@@ -107,7 +108,8 @@ class RunConfig(Table):
         out: where the checkpoint, logs and final weights go.
         seed: of weights and data.
         workers: processes that make pairs.
-        precision: `bf16` (autocast) or `fp32`.
+        precision: `bf16` (autocast) or `fp32`; `auto` takes bf16 where the processor has instructions for it, without
+            which it is slower than fp32.
         device: `auto` takes a GPU if there is one.
         decay: weight decay of matrices and kernels.
         ema: decay of the running mean of weights, which is what is kept.
@@ -122,7 +124,7 @@ class RunConfig(Table):
     out: Path = Path("runs/default")
     seed: int = Field(default=0, ge=0)
     workers: int = Field(default=2, ge=0)
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Precision = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     decay: float = Field(default=0.02, ge=0)
     ema: float = Field(default=0.998, ge=0, lt=1)

@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+Precision = Literal["auto", "bf16", "fp32"]
 _PATIENCE = timedelta(hours=2)  # one process may validate, or make crops, while others wait
 
 
@@ -39,6 +40,14 @@ class Place:
     def leads(self) -> bool:
         """Whether it is the one that writes."""
         return self.rank == 0
+
+    def computes_in_bf16(self, precision: Precision) -> bool:
+        """Whether to compute in bfloat16 where that does no harm: with `auto` if the processor can do so by itself."""
+        if precision != "auto":
+            return precision == "bf16"
+        if self.device.type == "cuda":
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001 - no other way to ask
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +30,7 @@ from training.data.manifest import Clip
 from training.distributed import Place, processes, shared, together, wait
 from training.fit import Stage, fit
 from training.holdout import hold_out, sources_of
-from training.journal import console
+from training.journal import progress_bar
 from training.networks.two_stream import NetworkConfig, TwoStream
 from training.objectives import ClipObjective, Parts
 from training.parts import PARTS, Part
@@ -150,12 +151,12 @@ def finetune(config: FinetuneConfig) -> Outcome:
         material = _material(config, teacher.config, place)
         network = deepcopy(teacher)
         teacher = teacher.to(place.device).requires_grad_(requires_grad=False)
-        before = _judged(config, teacher, material)
+        before = _judged(config, teacher, material, place)
         pairs = material.pairs
         steps = config.steps or steps_for(len(pairs.real) + len(pairs.fake), config.pairs)
-        stage = _stage(config, material, teacher, steps)
+        stage = _stage(config, material, teacher, steps, place)
         weights = fit(config, network, [stage], digest=material.digest, place=place, to="tuned.safetensors")
-        after = _judged(config, load_network(weights).to(place.device), material)
+        after = _judged(config, load_network(weights).to(place.device), material, place)
         wait()  # until all have read it
         held_out, *guards = (compare(old, new) for old, new in zip(before, after, strict=True))
         accepted = not any(guard.fell(config.tolerance) for guard in guards)
@@ -253,13 +254,15 @@ def _pairs(
     return train, judged
 
 
-def _stage(config: FinetuneConfig, material: _Material, teacher: TwoStream, steps: int) -> Stage:
+def _stage(
+    config: FinetuneConfig, material: _Material, teacher: TwoStream, steps: int, place: Place
+) -> Stage:
     guards = [trained for trained, _ in material.guards.values()]
 
     def pair(number: int) -> tuple[Pair, Pair]:
         return material.pairs.pair(number), guards[number % len(guards)].pair(number)
 
-    clips = ClipObjective(config.loss, config.precision == "bf16")
+    clips = ClipObjective(config.loss, place.computes_in_bf16(config.precision))
     return Stage(
         "fine-tuning",
         steps,
@@ -272,12 +275,20 @@ def _stage(config: FinetuneConfig, material: _Material, teacher: TwoStream, step
     )
 
 
-def _judged(config: FinetuneConfig, network: TwoStream, material: _Material) -> list[Logits]:
+def _judged(config: FinetuneConfig, network: TwoStream, material: _Material, place: Place) -> list[Logits]:
     """What a network says of the held-out videos, then of each guard."""
     sharpness = config.loss.pooling_sharpness
-    console.print(f"judging {len(material.held_out)} videos held out, and {len(material.guards)} guard sets")
-    own = judge_videos("your held-out videos", network, material.held_out, material.groups, sharpness)
-    return [own] + [
-        judge_pairs(name, network, judged, config.judged, sharpness, workers=config.workers)
-        for name, (_, judged) in material.guards.items()
-    ]
+    total = len(material.held_out) + config.judged * len(material.guards)
+    with progress_bar(quiet=not place.leads) as bar:
+        advance = partial(
+            bar.advance, bar.add_task("judging", total=total, note="videos held out, guard pairs")
+        )
+        own = judge_videos(
+            "your held-out videos", network, material.held_out, material.groups, sharpness, judged=advance
+        )
+        return [own] + [
+            judge_pairs(
+                name, network, pairs, config.judged, sharpness, workers=config.workers, judged=advance
+            )
+            for name, (_, pairs) in material.guards.items()
+        ]

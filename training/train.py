@@ -44,7 +44,7 @@ def train(config: TrainConfig) -> Path:
         return fit(
             config,
             network,
-            stages(config, pairs),
+            stages(config, pairs, place),
             digest=digest,
             place=place,
             judge=_judge(config, clips, place),
@@ -93,9 +93,9 @@ def _begun(config: TrainConfig) -> TwoStream:
     return network
 
 
-def stages(config: TrainConfig, pairs: ClipPairs) -> list[Stage]:
+def stages(config: TrainConfig, pairs: ClipPairs, place: Place) -> list[Stage]:
     """The recipe: the RGB stream learns from single pictures, then the whole network from clips."""
-    pictures, clips, bf16 = config.pictures, config.clips, config.precision == "bf16"
+    pictures, clips, bf16 = config.pictures, config.clips, place.computes_in_bf16(config.precision)
     return [
         Stage(
             "pictures",
@@ -159,7 +159,7 @@ def _judge(config: TrainConfig, clips: list[Clip], place: Place) -> Judge | None
         raise ValueError(
             f"validation is not possible; turn it off with validation.every=0: {error}"
         ) from error
-    objective = ClipObjective(config.loss, config.precision == "bf16", alone=True)
+    objective = ClipObjective(config.loss, place.computes_in_bf16(config.precision), alone=True)
     validation = Validation(
         pairs.pair, asked.pairs, config.clips.pairs, config.workers, objective, config.tensorboard.samples
     )

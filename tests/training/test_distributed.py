@@ -35,6 +35,16 @@ def test_processes_take_whole_pairs_and_together_what_one_would_take() -> None:
     assert sorted(shares[0] + shares[1]) == share(2, 5, 4, Place(0, 1, CPU))
 
 
+def test_bf16_is_taken_when_it_is_asked_for_or_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Place(0, 1, CPU)
+    assert here.computes_in_bf16("bf16")
+    assert not here.computes_in_bf16("fp32")
+    for amx, avx512 in ((False, False), (True, False), (False, True)):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda has=amx: has)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=avx512: has)
+        assert here.computes_in_bf16("auto") == (amx or avx512)
+
+
 def test_a_batch_that_does_not_divide_is_refused() -> None:
     with pytest.raises(ValueError, match="3 pairs a step do not divide among 2 processes"):
         share(0, 1, 3, Place(0, 2, CPU))

@@ -149,7 +149,7 @@ def test_the_rate_warms_up_and_falls_in_both_stages(tmp_path: Path) -> None:
     settings = tiny_run(
         tmp_path, tmp_path, pictures={"steps": 100, "rate": 1.0}, clips={"steps": 200, "rate": 0.5}
     )
-    pictures, clips = stages(settings, small_pairs(tmp_path))
+    pictures, clips = stages(settings, small_pairs(tmp_path), HERE)
     assert pictures.rate_at(0) < pictures.rate_at(2) == 1.0
     assert pictures.rate_at(99) == pytest.approx(0.1, abs=0.01)
     assert clips.rate_at(5) == pytest.approx(0.5, abs=0.01)
@@ -160,7 +160,7 @@ def test_a_rate_of_zero_freezes_the_rgb_backbone_and_nothing_else(tmp_path: Path
     settings = tiny_run(tmp_path, tmp_path / "out", pictures={"steps": 0}, clips={"rgb_rate": 0.0})
     network = TwoStream(TINY)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    fit(settings, network, stages(settings, small_pairs(tmp_path)), digest="", place=HERE)
+    fit(settings, network, stages(settings, small_pairs(tmp_path), HERE), digest="", place=HERE)
     moved = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
     assert not {name for name in moved if name.startswith(("rgb.stem", "rgb.norm", "rgb.scales.scales"))}
     assert {"rgb_head.logit.weight", "flow_stem.conv.weight", "flow_stem.norm.running_mean"} <= moved
@@ -173,7 +173,7 @@ def test_the_weights_of_streams_and_spans_go_as_far_as_their_own_rate_lets_them(
             tmp_path, tmp_path / f"{factor}", pictures={"steps": 0}, clips={"fusion_rate": factor}, ema=0.0
         )
         network = TwoStream(TINY)
-        fit(settings, network, stages(settings, small_pairs(tmp_path)), digest="", place=HERE)
+        fit(settings, network, stages(settings, small_pairs(tmp_path), HERE), digest="", place=HERE)
         moved.append(float((network.stream_weight - 0.5).detach().abs().max()))
     assert moved[1] > 10 * moved[0] > 0
 
@@ -182,7 +182,7 @@ def test_the_weights_of_streams_and_spans_go_as_far_as_their_own_rate_lets_them(
 def test_the_running_mean_lags_behind_and_is_what_is_kept(tmp_path: Path, precision: str) -> None:
     settings = tiny_run(tmp_path, tmp_path / "out", pictures={"steps": 0}, ema=0.9, precision=precision)
     network = TwoStream(TINY)
-    path = fit(settings, network, stages(settings, small_pairs(tmp_path)), digest="", place=HERE)
+    path = fit(settings, network, stages(settings, small_pairs(tmp_path), HERE), digest="", place=HERE)
     assert not torch.equal(load_file(path)["rgb_head.logit.weight"], network.rgb_head.logit.weight)
     assert network.rgb_head.logit.weight.dtype == torch.float32
     assert network.rgb_head.logit.weight.isfinite().all()
@@ -203,7 +203,7 @@ def test_training_stops_when_nothing_gets_better_and_keeps_the_best(tmp_path: Pa
     pairs = small_pairs(tmp_path)
     objective = ClipObjective(LossWeights(), bf16=False, alone=True)
     judge = Judge(_Scripted(pairs.pair, 2, 2, 0, objective), every=1, by="auc", patience=2)
-    recipe = stages(settings, pairs)
+    recipe = stages(settings, pairs, HERE)
     final = fit(settings, TwoStream(TINY), recipe, digest="", place=HERE, judge=judge)
     assert (
         len({row["step"] for row in rows(settings.out)}) == 4
