@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dmcl_sdk.bench.cold import ColdStart
     from dmcl_sdk.bench.peers import Peer
     from dmcl_sdk.bench.report import BenchReport, ClipFigures
+    from dmcl_sdk.bench.scale import Series
     from dmcl_sdk.bench.turns import Cost, Work
     from dmcl_sdk.detector import Detector
 
@@ -152,6 +153,7 @@ def _grown(folder: Path, seconds: int, model: Path | None, providers: list[str] 
     from dmcl_sdk.bench.scale import Series, measure, points_in_all, to_json, to_text
     from dmcl_sdk.network import OnnxNetwork
 
+    draw = _drawing()
     folder.mkdir(parents=True, exist_ok=True)
     network, series, points = OnnxNetwork(model, providers), list[Series](), 0
     told = conditions(
@@ -167,17 +169,23 @@ def _grown(folder: Path, seconds: int, model: Path | None, providers: list[str] 
                 series.append(step)
                 whole = json_format.dumps(to_json(told, series), indent=1)
                 (folder / "scale.json").write_text(whole + "\n", encoding="utf-8")
+                if draw is not None:
+                    draw(series, folder / "scale.svg")
             else:
                 points += 1
                 if on_progress is not None:
                     on_progress(points, points_in_all())
     write(to_text(series))
+
+
+def _drawing() -> Callable[[Sequence[Series], Path], None] | None:
+    """How series are drawn; None, and a note, without matplotlib."""
     try:
         from dmcl_sdk.bench.plots import draw
     except ModuleNotFoundError as error:
         note(f"no scale.svg: {error.name} is not installed: pip install 'dmcl-sdk[train]'")
-    else:
-        draw(series, folder / "scale.svg")
+        return None
+    return draw
 
 
 def _figures(

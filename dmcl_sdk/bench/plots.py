@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -16,17 +17,22 @@ _SIZE = (9.0, 5.0)
 
 
 def draw(series: Sequence[Series], file: Path) -> None:
-    """Two rows: CPU time and memory with duration, faces; rows and videos at once."""
+    """CPU time and memory with duration and faces, CPU time with rows and videos at once; what is there of it."""
     named = {one.name: one for one in series}
+    panels: list[Callable[[Axes], None]] = []
+    if duration := named.get("duration"):
+        panels += [partial(_cpu_s, series=duration), partial(_peak, series=duration, label="duration [s]")]
+    if faces := named.get("faces"):
+        panels += [partial(_cost, series=[faces], label="faces at once")]
+        panels += [partial(_peak, series=faces, label="faces at once")]
+    if rows := named.get("rows"):
+        panels += [partial(_cost, series=[rows], label="rows of the picture")]
+    if at_once := [named[name] for name in ("threads", "processes") if name in named]:
+        panels += [partial(_cost, series=at_once, label="videos at once")]
     drawing = Figure(figsize=_SIZE, layout="constrained")
     FigureCanvasAgg(drawing)
-    (time, faces, rows), (memory, crowd, at_once) = drawing.subplots(2, 3)
-    _cpu_s(time, named["duration"])
-    _peak(memory, named["duration"], "duration [s]")
-    _cost(faces, {"": named["faces"]}, "faces at once")
-    _peak(crowd, named["faces"], "faces at once")
-    _cost(rows, {"": named["rows"]}, "rows of the picture")
-    _cost(at_once, {name: named[name] for name in ("threads", "processes")}, "videos at once")
+    for number, panel in enumerate(panels, 1):
+        panel(drawing.add_subplot(2, max(1, -(-len(panels) // 2)), number))
     # no date and no random identifiers: the same figures, the same file
     with rc_context({"svg.hashsalt": "dmcl", "svg.fonttype": "none"}):
         drawing.savefig(file, metadata={"Date": None})
@@ -43,10 +49,10 @@ def _peak(axes: Axes, series: Series, label: str) -> None:
     axes.set(xlabel=label, ylabel="most memory [MiB]", xlim=(0, None), ylim=(0, None))
 
 
-def _cost(axes: Axes, series: Mapping[str, Series], label: str) -> None:
-    for name, one in series.items():
+def _cost(axes: Axes, series: Sequence[Series], label: str) -> None:
+    for one in series:
         costs = [point.cpu_s / point.video_s for point in one.points]
-        axes.plot([point.at for point in one.points], costs, "o-", label=name)
+        axes.plot([point.at for point in one.points], costs, "o-", label=one.name)
     axes.set(xlabel=label, ylabel="CPU time a second of video [s]", xlim=(0, None), ylim=(0, None))
     if len(series) > 1:
         axes.legend(fontsize="small")

@@ -115,6 +115,8 @@ def test_growth_is_drawn_with_units_and_the_same_figures_give_the_same_file(tmp_
     for label in ("duration [s]", "CPU time [s]", "most memory [MiB]", "faces at once", "processes"):
         assert label in drawn
     assert (tmp_path / "second.svg").read_text() == drawn
+    draw(series[:2], tmp_path / "so far.svg")
+    assert "processes" not in (tmp_path / "so far.svg").read_text()
     assert "0.500" in to_text(series)
 
 
