@@ -68,6 +68,19 @@ class Curve:
         area = np.where(np.isnan(values), 0.0, values) * np.diff(self.judged_s)
         return Curve(values, self.edges_s, self.judged_frames, self.judged_s, running(area))
 
+    def with_gaps_bridged(self, max_gap_s: float) -> Curve:
+        """The same, with unjudged time of at most `max_gap_s` between judged frames filled along a line."""
+        values, edges_s = self.values.copy(), self.edges_s
+        middle_s = (edges_s[1:] + edges_s[:-1]) / 2
+        judged = ~np.isnan(values)
+        for first, end in runs_of(~judged):
+            if first > 0 and end < len(values) and edges_s[end] - edges_s[first] <= max_gap_s + ROUNDING_S:
+                sides = [first - 1, end]
+                values[first:end] = np.interp(middle_s[first:end], middle_s[sides], self.values[sides])
+        seconds = np.where(np.isnan(values), 0.0, np.diff(edges_s))
+        area = np.where(np.isnan(values), 0.0, values) * seconds
+        return Curve(values, edges_s, running(~np.isnan(values)), running(seconds), running(area))
+
     def between(self, start_s: FloatArray, end_s: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Area and judged seconds inside each `[start_s, end_s)`; nothing is judged beyond the edges."""
         area = np.interp(end_s, self.edges_s, self.area) - np.interp(start_s, self.edges_s, self.area)

@@ -22,8 +22,8 @@ class SpanRule:
     """When a stretch of a face's curve is a span.
 
     Attributes:
-        min_contrast: how far it stands out of the face's own time on either side, 0..1, as `propose_spans` scores it;
-            a face that is manipulated throughout stands out of even odds.
+        min_contrast: how far it stands out of the face's own time, 0..1, as `propose_spans` scores it; a face that is
+            manipulated throughout stands out of even odds.
         min_duration_s: shorter stretches are no spans.
         max_gap_s: stretches at most this far apart are one, and as much unjudged time is passed over.
     """

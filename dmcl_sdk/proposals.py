@@ -1,6 +1,6 @@
 """From a frame curve to ranked proposals: what average precision and recall are measured on.
 
-    curve ─ log-odds ─ smooth ─ cut at many levels ─> stretches ─ contrast with either side ─ soft-NMS ─> ranked
+    curve ─ log-odds ─ steps ─> from each rise to a fall ─ both steps against the face's noise ─ soft-NMS ─> ranked
 
 Proposals overlap and are many; the spans of a verdict are few and do not (`localization`).
 """
@@ -13,22 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dmcl_sdk.curve import (
-    ROUNDING_S,
-    Curve,
-    FloatArray,
-    Runs,
-    as_segments,
-    check_times,
-    join,
-    long_enough,
-    near,
-    runs_of,
-)
+from dmcl_sdk.curve import ROUNDING_S, Curve, FloatArray, Runs, as_segments, check_times, long_enough
 from dmcl_sdk.segment import Segment
 
 _MOST_LOG_ODDS = 7.0  # a probability of .999: what lies beyond tells nothing more
 _ROUNDING = 1e-6  # log-odds: a flat stretch of a running mean must not fall to pieces
+_HALF_SCORE = 14.4  # steps of so many deviations score one half, of 1.6 a tenth: `SpanRule.min_contrast`
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +26,14 @@ class ProposalRule:
     """How ranked proposals are made and thinned out.
 
     Attributes:
-        levels: how many thresholds cut the curve, evenly from its lowest log-odds to below its highest.
-        smoothing_s: the curve is averaged over this long before it is cut: noise makes no bounds.
+        step_s: a step is a difference of two means over this long, on either side of a moment.
+        search_s: the same where bounds are looked for: two bounds that are nearer are not told apart.
+        levels: how many thresholds tell steps that bound a proposal from ripples inside it, each half the last.
+        falls: each rise is paired with so many of the next falls, at every level.
         min_duration_s: shorter proposals are dropped.
-        max_gap_s: stretches at most this far apart are joined, at every level.
-        context_share: how far the surroundings reach on either side, in lengths of the proposal.
-        min_context_s: how far they reach at least.
+        max_gap_s: as much time that was not judged is bridged.
+        noise: the least noise of a face's log-odds that is reckoned with.
+        level_noise: how far faces lie apart, in log-odds: what a step from time that was not judged is worth.
         settling_s: a mean over this long weighs 1/sqrt(2) of one over for ever: neighbouring frames repeat
             each other, so a short mean is less sure.
         sigma: width of the soft-NMS; the smaller, the harder overlapping proposals are pushed down.
@@ -49,46 +41,49 @@ class ProposalRule:
         min_score: what scores less, after soft-NMS, is dropped.
     """
 
-    levels: int = 24
-    smoothing_s: float = 0.15
+    step_s: float = 0.3
+    search_s: float = 0.2
+    levels: int = 12
+    falls: int = 3
     min_duration_s: float = 0.1
     max_gap_s: float = 0.2
-    context_share: float = 0.5
-    min_context_s: float = 0.5
+    noise: float = 0.1
+    level_noise: float = 0.25
     settling_s: float = 0.5
     sigma: float = 0.4
     max_proposals: int = 100
     min_score: float = 1e-3
 
     def __post_init__(self) -> None:
-        if self.levels < 1 or not 0 <= self.min_score <= 1:
-            raise ValueError(f"a proposal rule needs levels >= 1 and 0 <= min_score <= 1, got {self}")
+        if min(self.levels, self.falls) < 1 or not 0 <= self.min_score <= 1:
+            raise ValueError(f"a proposal rule needs levels, falls >= 1 and 0 <= min_score <= 1, got {self}")
         if self.sigma <= 0 or self.max_proposals < 1:
             raise ValueError(f"a proposal rule needs sigma > 0 and max_proposals >= 1, got {self}")
-        check_times(self, self.smoothing_s, self.min_duration_s, self.max_gap_s, self.settling_s)
-        check_times(self, self.context_share, self.min_context_s)
-        if self.min_context_s == 0:
-            raise ValueError(f"a proposal rule needs min_context_s > 0, got {self}")
+        check_times(self, self.step_s, self.search_s, self.min_duration_s, self.max_gap_s, self.settling_s)
+        if min(self.step_s, self.search_s) == 0 or not (self.noise > 0 and self.level_noise >= 0):
+            raise ValueError(
+                f"a proposal rule needs step_s, search_s > 0, noise > 0, level_noise >= 0, got {self}"
+            )
 
 
 def propose_spans(scores: ArrayLike, edges_s: ArrayLike, rule: ProposalRule | None = None) -> list[Segment]:
-    """Ranked proposals, the best first: temporal actionness grouping at many levels, then soft-NMS.
+    """Ranked proposals, the best first: stretches from a rise to a fall, then soft-NMS.
 
-    The smoothed curve is cut at many levels into stretches that reach them, short gaps joined, as in temporal
-    actionness grouping (Zhao et al., "Temporal Action Detection with Structured Segment Networks", ICCV 2017).
-    What was judged as a whole is a candidate too. The score is ours, by the log-odds of judged time:
+    A candidate lasts from a moment at which the curve rises most to one of the next at which it falls most: whoever
+    forges a stretch begins and ends somewhere, and both are seen. What was judged as a whole is a candidate too.
+    (Bounds before stretches are of Lin et al., "BSN: Boundary Sensitive Network", ECCV 2018; there a network says
+    where they are.) The score is ours, by log-odds:
 
-        tanh(c / 4),  c = max(0, inside - the higher of before and after) * sqrt(L / (L + settling_s))
+        z / (z + 14.4),  z = the smaller of both steps in deviations * sqrt(L / (L + settling_s))
 
-    * `inside` is the mean over the L judged seconds of the stretch, unsmoothed; `before` and `after` are means
-      over `context_share` of its length, at least `min_context_s`.
-    * Log-odds, because a face that is high or low throughout moves all of them alike: the contrast stays.
-    * The higher side, because a span has an edge on both.
-    * Time that was not judged, on either side, counts as even odds. A face that is manipulated throughout so
-      scores by how far it lies above them.
-    * A proposal too narrow has high surroundings, one too wide a low inside: the contrast is highest where the
-      bounds are right, which is what a high IoU asks for.
-    * tanh(c / 4) is the difference of two probabilities c apart in log-odds, as far above one half as below.
+    * A step is a mean over `step_s` inside, at most half the stretch, less one outside. L is what was judged.
+    * Between them the curve stays above both sides by half the smaller step, or it counts for less: two stretches
+      with genuine time between them are not one.
+    * Log-odds, because a face that is high or low throughout moves all of them alike: a step stays.
+    * A deviation is that of the face's own judged time outside of the stretch, and `noise`: the same step is worth
+      more in a face that lies still than in one that wavers.
+    * Time that was not judged counts as even odds, known to `level_noise`; at most `max_gap_s` of it is bridged. A
+      face that is manipulated throughout so scores by how far it lies above them.
 
     Args:
         scores: (N,) probabilities, NaN where not judged.
@@ -107,12 +102,13 @@ def propose_spans(scores: ArrayLike, edges_s: ArrayLike, rule: ProposalRule | No
     if not checked.judged_frames[-1]:
         return []
     odds = checked.with_values(np.clip(_log_odds(checked.values), -_MOST_LOG_ODDS, _MOST_LOG_ODDS))
-    bounds_s = odds.edges_s[_stretches(odds, rule)]
-    contrast = _contrasts(odds, bounds_s, rule)
-    # A level holds no two stretches that overlap: so many of the best hold max_proposals that are disjoint.
-    best = np.argsort(-contrast, kind="stable")[: rule.max_proposals * rule.levels]
+    bridged = odds.with_gaps_bridged(rule.max_gap_s)
+    runs = _stretches(odds, bridged, rule)
+    score = _standing_out(odds, bridged, runs, rule)
+    # A level pairs a rise with so many falls: so many of the best hold max_proposals that are disjoint.
+    best = np.argsort(-score, kind="stable")[: rule.max_proposals * rule.levels * rule.falls]
     return soft_nms(
-        as_segments(bounds_s[best], contrast[best]),
+        as_segments(odds.edges_s[runs[best]], score[best]),
         sigma=rule.sigma,
         max_count=rule.max_proposals,
         min_score=rule.min_score,
@@ -158,35 +154,84 @@ def iou_matrix(a_s: FloatArray, b_s: FloatArray) -> FloatArray:
     return iou
 
 
-def _stretches(odds: Curve, rule: ProposalRule) -> Runs:
-    """All that was judged, and what reaches each level, short gaps of any kind joined; (R, 2), each once."""
-    smooth = _smoothed(odds, rule.smoothing_s)
-    judged = np.flatnonzero(~np.isnan(smooth))
-    whole = np.array([[judged[0], judged[-1] + 1]])
-    levels = np.linspace(smooth[judged].min(), smooth[judged].max(), rule.levels, endpoint=False)
-    cuts = [runs_of(smooth >= level - _ROUNDING) for level in levels]
-    runs = [join(cut, near(cut, odds.edges_s, rule.max_gap_s)) for cut in cuts]
-    return np.unique(long_enough(np.concatenate([whole, *runs]), odds.edges_s, rule.min_duration_s), axis=0)
+def _stretches(odds: Curve, bridged: Curve, rule: ProposalRule) -> Runs:
+    """All that was judged, and what lies between a rise and one of the next falls, level by level; (R, 2)."""
+    judged = np.flatnonzero(~np.isnan(odds.values))
+    first, end, frames = judged[0], judged[-1] + 1, len(odds.values)
+    step = _steps(bridged, rule.search_s)
+    rises, falls = _peaks(step), _peaks(-step)
+    pairs = [np.array([first * (frames + 1) + end])]
+    for level in _MOST_LOG_ODDS * 2.0 ** -np.arange(rule.levels):
+        starts = np.union1d(rises[step[rises] >= level - _ROUNDING], first)
+        ends = np.union1d(falls[-step[falls] >= level - _ROUNDING], end)
+        following = np.searchsorted(ends, starts, "right")[:, None] + np.arange(rule.falls)  # (starts, falls)
+        of, place = np.nonzero(following < len(ends))
+        start = judged[np.minimum(np.searchsorted(judged, starts[of]), len(judged) - 1)]
+        last = judged[np.searchsorted(judged, ends[following[of, place]]) - 1]
+        pairs.append((start * (frames + 1) + last + 1)[start <= last])
+    found = np.stack(np.divmod(np.unique(np.concatenate(pairs)), frames + 1), axis=1)
+    return long_enough(found, odds.edges_s, rule.min_duration_s)
 
 
-def _smoothed(odds: Curve, width_s: float) -> FloatArray:
-    """Mean over `width_s` around the middle of each judged frame, (N,)."""
-    middle_s = (odds.edges_s[1:] + odds.edges_s[:-1]) / 2
-    area, judged_s = odds.between(middle_s - width_s / 2, middle_s + width_s / 2)
-    mean = np.divide(area, judged_s, out=odds.values.copy(), where=judged_s > ROUNDING_S)
-    return np.where(np.isnan(odds.values), np.nan, mean)
+def _steps(curve: Curve, width_s: float) -> FloatArray:
+    """By how much the mean over `width_s` after each edge exceeds that before it; (N + 1,)."""
+    edges_s = curve.edges_s
+    before, _ = curve.between(edges_s - width_s, edges_s)
+    after, _ = curve.between(edges_s, edges_s + width_s)
+    return (after - before) / width_s
 
 
-def _contrasts(odds: Curve, bounds_s: FloatArray, rule: ProposalRule) -> FloatArray:
-    """How far each stretch stands out of what lies on either side; bounds (R, 2) -> (R,) in 0..1."""
-    start_s, end_s = bounds_s[:, 0], bounds_s[:, 1]
-    area, judged_s = odds.between(start_s, end_s)
-    judged_s = np.maximum(judged_s, ROUNDING_S)
-    inside = area / judged_s
-    context_s = np.maximum(rule.context_share * (end_s - start_s), rule.min_context_s)
-    before, _ = odds.between(start_s - context_s, start_s)
-    after, _ = odds.between(end_s, end_s + context_s)
-    outside = np.maximum(before, after) / context_s  # what was not judged adds nothing: even odds are 0
-    contrast = np.maximum(inside - outside, 0.0)
-    tanh: FloatArray = np.tanh(contrast * np.sqrt(judged_s / (judged_s + rule.settling_s)) / 4)
-    return tanh
+def _peaks(step: FloatArray) -> Runs:
+    """Where it is above 0 and no lower than on either side; the first of equal ones."""
+    higher = step > np.concatenate(([-np.inf], step[:-1])) + _ROUNDING
+    no_lower = step >= np.concatenate((step[1:], [-np.inf])) - _ROUNDING
+    return np.flatnonzero((step > _ROUNDING) & higher & no_lower)
+
+
+def _standing_out(odds: Curve, bridged: Curve, runs: Runs, rule: ProposalRule) -> FloatArray:
+    """How far each run of frames stands out by its smaller step, in deviations of its face; (R, 2) -> (R,) in 0..1."""
+    start_s, end_s = odds.edges_s[runs].T
+    width_s = np.minimum(rule.step_s, (end_s - start_s) / 2)
+    variance = _noise_outside(odds, start_s, end_s) ** 2 + rule.noise**2
+    before, before_s = bridged.between(start_s - width_s, start_s)
+    after, after_s = bridged.between(end_s, end_s + width_s)
+    rise = bridged.between(start_s, start_s + width_s)[0] - before
+    fall = bridged.between(end_s - width_s, end_s)[0] - after
+    heights = [
+        height / width_s / np.sqrt(variance + (1 - known_s / width_s) * rule.level_noise**2)
+        for height, known_s in ((rise, before_s), (fall, after_s))
+    ]
+    dip = _lowest_within(bridged, runs, rule.step_s) - np.maximum(before, after) / width_s
+    heights.append(2 * dip / np.sqrt(variance))
+    _, judged_s = odds.between(start_s, end_s)
+    z = np.maximum(np.min(heights, axis=0), 0.0) * np.sqrt(judged_s / (judged_s + rule.settling_s))
+    score: FloatArray = z / (z + _HALF_SCORE)
+    return score
+
+
+def _lowest_within(bridged: Curve, runs: Runs, width_s: float) -> FloatArray:
+    """Lowest mean over `width_s` inside each run, (R,); infinite where it is hardly longer than that."""
+    edges_s = bridged.edges_s
+    area, known_s = bridged.between(edges_s - width_s / 2, edges_s + width_s / 2)
+    mean = np.divide(area, known_s, out=np.full_like(area, np.inf), where=known_s > ROUNDING_S)
+    mean = np.append(mean, np.inf)
+    first = np.searchsorted(edges_s, edges_s[runs[:, 0]] + width_s / 2 - ROUNDING_S)
+    end = np.searchsorted(edges_s, edges_s[runs[:, 1]] - width_s / 2 + ROUNDING_S, "right")
+    lowest = np.full(len(runs), np.inf)
+    wide = first < end
+    if wide.any():
+        lowest[wide] = np.minimum.reduceat(mean, np.stack([first, end], axis=1)[wide].ravel())[::2]
+    return lowest
+
+
+def _noise_outside(odds: Curve, start_s: FloatArray, end_s: FloatArray) -> FloatArray:
+    """Spread of the judged time outside of each `[start_s, end_s)`; 0 where there is none.
+
+    It is the mean distance from the face's lower quartile, 1.25 times: a standard deviation, in which another
+    stretch that stands out counts for its height and not for the square of it.
+    """
+    apart = odds.with_values(np.abs(odds.values - np.nanquantile(odds.values, 0.25)))
+    inside, inside_s = apart.between(start_s, end_s)
+    outside_s = np.maximum(odds.judged_s[-1] - inside_s, ROUNDING_S)
+    spread: FloatArray = 1.25 * np.maximum(apart.area[-1] - inside, 0.0) / outside_s
+    return spread
