@@ -48,7 +48,8 @@ def test_a_map_that_only_says_how_suspect_a_clip_is_has_half_too() -> None:
 
 def test_a_map_that_looks_beats_the_mean_mask() -> None:
     report = figures(made(4.0))
-    assert report["all"]["rgb"] > report["all"]["mean mask"]
+    assert report["all"]["rgb"] > report["all"]["mean"]
+    assert report["all"]["rgb + mean"] > report["all"]["mean"]
     assert report["place by place"]["rgb"] > 0.95
     assert "more than the mean mask" in as_markdown(report)
 
@@ -69,10 +70,16 @@ def test_the_halves_of_a_face_meet_in_the_middle() -> None:
         assert (ONE_PLACE[name](clip, np.random.default_rng(1)).clip[:, :, far] == clip[:, :, far]).all()
 
 
+def test_a_map_that_never_looks_adds_nothing_to_the_mean_mask() -> None:
+    report = figures(made(0.0))
+    assert report["all"]["rgb + mean"] == report["all"]["mean"]
+    assert report["beaten"] == {"rgb": 0, "flow": 0}
+
+
 def test_a_map_that_is_the_truth_overlaps_it_wholly() -> None:
     report = figures(made(100.0))
     assert report["overlap"]["rgb"] == 1
-    assert report["overlap"]["mean mask"] < 0.7
+    assert report["overlap"]["mean"] < 0.7
     assert report["beaten"] == {"rgb": 6, "flow": 6}
 
 
