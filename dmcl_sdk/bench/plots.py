@@ -39,20 +39,23 @@ def draw(series: Sequence[Series], file: Path) -> None:
 
 
 def _cpu_s(axes: Axes, series: Series) -> None:
-    axes.plot([point.at for point in series.points], [point.cpu_s for point in series.points], "o-")
-    axes.set(xlabel="duration [s]", ylabel="CPU time [s]", xlim=(0, None), ylim=(0, None))
+    _line(axes, [(point.at, point.cpu_s) for point in series.points])
+    axes.set(xlabel="duration [s]", ylabel="CPU time [s]")
 
 
 def _peak(axes: Axes, series: Series, label: str) -> None:
-    told = [(point.at, point.peak_mib) for point in series.points if point.peak_mib is not None]
-    axes.plot([at for at, _ in told], [peak for _, peak in told], "o-")
-    axes.set(xlabel=label, ylabel="most memory [MiB]", xlim=(0, None), ylim=(0, None))
+    _line(axes, [(point.at, point.peak_mib) for point in series.points if point.peak_mib is not None])
+    axes.set(xlabel=label, ylabel="most memory [MiB]")
 
 
 def _cost(axes: Axes, series: Sequence[Series], label: str) -> None:
     for one in series:
-        costs = [point.cpu_s / point.video_s for point in one.points]
-        axes.plot([point.at for point in one.points], costs, "o-", label=one.name)
-    axes.set(xlabel=label, ylabel="CPU time a second of video [s]", xlim=(0, None), ylim=(0, None))
+        _line(axes, [(point.at, point.cpu_s / point.video_s) for point in one.points], one.name)
+    axes.set(xlabel=label, ylabel="CPU time [s a video second]")
     if len(series) > 1:
         axes.legend(fontsize="small")
+
+
+def _line(axes: Axes, points: Sequence[tuple[float, float]], name: str = "") -> None:
+    axes.plot([at for at, _ in points], [value for _, value in points], "o-", label=name)
+    axes.set(xlim=(0, None), ylim=(0, 1.1 * float(axes.dataLim.y1)))
