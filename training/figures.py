@@ -81,6 +81,11 @@ class Labelled:
         )
 
     @property
+    def probability(self) -> Floats:
+        """Calibrated, (N,); one half where nothing was judged."""
+        return np.asarray(1 / (1 + np.exp(-np.clip(self.log_odds, -500, 500))), np.float64)
+
+    @property
     def pairs(self) -> list[tuple[int, int]]:
         """Rows of the real video and of the fake made from it, of every pair."""
         row = {clip.path: number for number, clip in enumerate(self.clips)}
@@ -151,7 +156,7 @@ def video_figures(data: Labelled, spec: ModelSpec, *, seed: int = 0, resamples: 
         )
     report["pairs"] = _pair_figures(data, interval)
     report["generators"] = _generator_figures(data, interval)
-    shipped = _probability(scores), np.full(len(scores), spec.abstention.manipulated_above)
+    shipped = data.probability, np.full(len(scores), spec.abstention.manipulated_above)
     report["as_calibrated"] = {
         "threshold": spec.abstention.manipulated_above,
         **_operating(data, *shipped, interval),
@@ -204,7 +209,7 @@ def _operating(data: Labelled, probability: Floats, threshold: Floats, interval:
 
 def _abstained(data: Labelled, spec: ModelSpec) -> float:
     """Share of videos that get no label."""
-    labels = [spec.abstention.label(float(p)) for p in _probability(data.log_odds)]
+    labels = [spec.abstention.label(float(p)) for p in data.probability]
     return float(np.mean([one == "uncertain" for one in labels] | ~data.judged))
 
 
@@ -268,10 +273,6 @@ def _of_generator(data: Labelled, name: str) -> Bools:
 def _log_odds(platt: Platt, logits: Floats) -> Floats:
     odds = platt.slope * logits + platt.intercept
     return np.where(np.isnan(odds), 0.0, odds)
-
-
-def _probability(log_odds: Floats) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-np.clip(log_odds, -500, 500))), np.float64)
 
 
 def _streams(one: Scored, spec: ModelSpec) -> tuple[float, float]:

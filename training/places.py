@@ -146,9 +146,8 @@ def _maps(sample: Sample, others: Sequence[Sample]) -> dict[str, Floats]:
     maps = {name: sample.maps[name] for name in STREAMS} | {"mean": expected}
     for name in STREAMS:
         usual = np.mean([one.maps[name] for one in others], axis=0) if others else sample.maps[name]
-        maps[f"{name} + mean"] = expected + _TRUST * (sample.maps[name] - usual).round(
-            9
-        )  # rounding errors are no map
+        beyond = (sample.maps[name] - usual).round(9)  # rounding errors are no map
+        maps[f"{name} + mean"] = expected + _TRUST * beyond
     return maps
 
 

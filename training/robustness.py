@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -94,15 +93,15 @@ def robustness_figures(data: Perturbed, threshold: float, *, seed: int = 0, resa
     def area(scores: Floats, rows: npt.NDArray[np.intp]) -> float:
         return auc(fake[rows], scores[rows])
 
-    def accused(scores: Floats, rows: npt.NDArray[np.intp]) -> float:
-        return float(np.mean(scores[rows] >= bound))
+    def accused(data: Labelled, rows: npt.NDArray[np.intp]) -> float:
+        return float(np.mean(data.probability[rows] >= threshold))
 
-    bound, reals = math.log(threshold / (1 - threshold)), np.flatnonzero(~fake)
+    reals = np.flatnonzero(~fake)
     report: Report = {
         "threshold": threshold,
         "videos": {"real": int((~fake).sum()), "fake": int(fake.sum())},
         "clean": interval(partial(area, before)),
-        "false_positive_rate": interval(partial(accused, before), reals),
+        "false_positive_rate": interval(partial(accused, data.clean), reals),
         "kinds": {},
     }
     for kind in KINDS:
@@ -112,7 +111,7 @@ def robustness_figures(data: Perturbed, threshold: float, *, seed: int = 0, resa
                 "strength": LEVELS[kind][level - 1],
                 "auc": interval(partial(area, after)),
                 "loss": interval(lambda rows, after=after: area(before, rows) - area(after, rows)),  # type: ignore[misc]
-                "false_positive_rate": interval(partial(accused, after), reals),
+                "false_positive_rate": interval(partial(accused, data.perturbed[kind, level]), reals),
                 "without_a_face": int((~data.perturbed[kind, level].judged).sum()),
             }
             for level in levels

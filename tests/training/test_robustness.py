@@ -76,6 +76,13 @@ def test_real_videos_that_a_perturbation_makes_look_forged_are_counted_though_th
     assert report["false_positive_rate"]["value"] == 0.0
 
 
+def test_a_threshold_of_one_accuses_nobody() -> None:
+    clean = of([clip("r"), clip("f", fake=True)], [-1.0, 1.0])
+    report = robustness_figures(Perturbed(clean, {(kind, 3): clean for kind in KINDS}), 1.0, resamples=10)
+
+    assert report["kinds"]["noise"][0]["false_positive_rate"]["value"] == 0.0
+
+
 def test_a_face_that_is_lost_is_counted() -> None:
     clips = [clip("r"), clip("f", fake=True)]
     lost = of(clips, [-1.0, None])

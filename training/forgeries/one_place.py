@@ -22,6 +22,7 @@ from training.forgeries.self_blended import SelfBlendedSettings
 from training.forgeries.splice import Forger
 
 _SEAM = 0.03  # of the crop, as soft as the other edges of a blend
+_LEAST = 1 / 512  # less of a blend moves no pixel by half a grey level
 
 
 def _blended(part: Part) -> Forger:
@@ -43,9 +44,6 @@ def _half(clip: Clip, rng: np.random.Generator, *, left: bool) -> Forged:
         clip, np.rint(mixed).astype(np.uint8), whole.mask * np.where(kept > _LEAST, kept, 0), "half"
     )
 
-
-_LEAST = 1 / 512
-"""Less than this moves no pixel by half a grey level."""
 
 ONE_PLACE: Mapping[str, Forger] = MappingProxyType(
     {
