@@ -259,4 +259,4 @@ def test_a_curve_of_two_hours_needs_memory_for_its_frames_and_no_more(shape: str
     with peak_memory() as peak:
         find_spans(scores, edges_s)
 
-    assert peak.bytes < 600 * len(scores)
+    assert peak.bytes < 300 * len(scores)
