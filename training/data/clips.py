@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,15 +76,18 @@ class Mix:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A labelled video with its runs."""
+    """A labelled video with its runs.
+
+    Attributes:
+        weight: how often it is drawn; longer videos more often, but not in proportion: their frames are alike.
+    """
 
     clip: Clip
     runs: tuple[Run, ...]
+    weight: float = field(init=False)
 
-    @property
-    def weight(self) -> float:
-        """Longer videos are drawn more often, but not in proportion: their frames are alike."""
-        return float(np.sqrt(sum(run.frames for run in self.runs)))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weight", float(np.sqrt(sum(run.frames for run in self.runs))))
 
 
 class PicturePair(NamedTuple):

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,12 @@ class Run:
 
     def crops(self) -> npt.NDArray[np.uint8]:
         """The crops, mapped from disk: only what is read is loaded."""
-        return np.asarray(np.load(self.file, mmap_mode="r"))
+        return _mapped(self.file)
+
+
+@lru_cache(maxsize=1024)  # opening costs more than reading a frame
+def _mapped(file: Path) -> npt.NDArray[np.uint8]:
+    return np.asarray(np.load(file, mmap_mode="r"))
 
 
 def cache_runs(
