@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import io
 import json
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -40,6 +42,10 @@ _INSTALL = {
     "cuda": "pip install 'dmcl-sdk[gpu]' on a machine with an NVIDIA driver",
     "openvino": "pip install 'dmcl-sdk[openvino]'",
     "cpu": "pip install 'dmcl-sdk[cpu]'",
+}
+CUDA_OPTIONS = {
+    "cudnn_conv_algo_search": "HEURISTIC",  # the default tries all algorithms anew for every length of a run
+    "use_tf32": "0",  # whose products carry 10 bits: a verdict would not be the CPU's
 }
 _CURVES = "fused", "spans", "rgb_curve", "flow_curve"
 _PLACES = "rgb_places", "flow_places"  # models of an earlier export have none
@@ -84,7 +90,7 @@ class ModelSpec(BaseModel):
     span_rule: SpanRule
     weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """Digest of the trained weights that were exported."""
-    precision: Literal["fp32", "int8"] = "fp32"
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
     """What convolutions compute in."""
     places_auc: tuple[Share, Share] | None = None
     """How true the RGB and the flow stream's places are, each place against itself in other clips: .5 is chance, 1 is
@@ -270,7 +276,10 @@ def _start(path: Path, content: bytes, name: str) -> Any:  # noqa: ANN401
             if name == "cpu":
                 _open_arena()
                 options.add_session_config_entry("session.use_env_allocators", "1")
-            session = runtime.InferenceSession(content, options, providers=[execution])
+            if name == "cuda":
+                _load_cuda(runtime)
+            own = CUDA_OPTIONS if name == "cuda" else {}
+            session = runtime.InferenceSession(content, options, providers=[(execution, own)])
     except (
         Exception
     ) as error:  # the runtime raises a class of its own for every reason, without a common base
@@ -279,6 +288,13 @@ def _start(path: Path, content: bytes, name: str) -> Any:  # noqa: ANN401
     if session.get_providers()[0] != execution:
         raise DeviceError(f"the provider {name!r} does not start on this machine: {_INSTALL[name]}")
     return session
+
+
+@cache
+def _load_cuda(runtime: Any) -> None:  # noqa: ANN401
+    """CUDA's libraries where pip puts them, which no loader looks into; else the system's."""
+    with redirect_stdout(io.StringIO()):  # it prints what it misses, and the session will say so anyway
+        runtime.preload_dlls()
 
 
 @cache
