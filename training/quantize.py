@@ -1,7 +1,8 @@
-"""A model file's 8-bit sibling: less time on processors with 8-bit arithmetic, nearly the same answers.
+"""A model file's smaller siblings: nearly the same answers, in less time on hardware made for it.
 
-Static quantisation as ONNX Runtime does it: QuantizeLinear and DequantizeLinear about the convolutions, ranges
-measured on training clips, one scale a channel for weights. The file runs wherever the first one does.
+In 8 bits for processors, by static quantisation as ONNX Runtime does it: QuantizeLinear and DequantizeLinear about the
+convolutions, ranges measured on training clips, one scale a channel for weights. In half precision for GPUs
+(`training.half_precision`). The files run wherever the first one does.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ from training.data.manifest import Split, read_manifest
 from training.data.runs import MARGIN_PX, Run, cache_runs
 from training.export import about
 from training.graph import eight_bit_nodes
+from training.half_precision import halve
 from training.metrics import auc
 from training.pictures import at_once, in_groups
 
@@ -44,7 +46,7 @@ class Comparison:
     """What became of labelled videos' answers.
 
     Attributes:
-        auc: of the model that was quantised.
+        auc: of the first model.
         quantized_auc: of its sibling.
         median: median absolute difference of frames' logits.
         largest: the largest.
@@ -161,7 +163,7 @@ def beginning(run: Run, estimator: MotionEstimator, multiple: int) -> Stretch:
 
 def command(  # noqa: PLR0917 - typer makes options of them
     model: Annotated[Path, typer.Argument(help="The model file that dmcl export wrote.", exists=True)],
-    out: Annotated[Path, typer.Argument(help="The 8-bit model file to write.")],
+    out: Annotated[Path, typer.Argument(help="The model file to write.")],
     data: Annotated[
         Path,
         typer.Option(
@@ -178,22 +180,31 @@ def command(  # noqa: PLR0917 - typer makes options of them
         Path, typer.Option(help="Where face crops are kept, as in the training configuration.")
     ] = Path("runs/cache"),
     clips: Annotated[
-        int, typer.Option(min=1, help="Pairs of training clips that ranges are measured on.")
+        int, typer.Option(min=1, help="Pairs of training clips that the ranges of 8 bits are measured on.")
     ] = 32,
+    to: Annotated[
+        Literal["int8", "fp16"],
+        typer.Option(
+            help="int8: for processors with 8-bit arithmetic (VNNI, AMX). fp16: for GPUs; looks at all pictures of a "
+            "chunk at once."
+        ),
+    ] = "int8",
 ) -> None:
-    """Write a model file that computes in 8 bits, for processors with 8-bit arithmetic (VNNI, AMX).
+    """Write a model file that computes in 8 bits, or in half precision, and see whether it still answers right.
 
-    Ranges come from the train split of DATA. The file is then compared with MODEL on videos that it was not made from,
-    and is deleted again when its AUC there is lower by more than 0.005.
+    Ranges of 8 bits come from the train split of DATA; half precision needs none. The file is then compared with MODEL
+    on videos that it was not made from, and is deleted again when its AUC there is lower by more than 0.005.
     """
     network = OnnxNetwork(model, ["cpu"])
-    sources = _sources(data, "train", cache, network.spec.size_px)
     judged = _sources(check or data, None if check else "val", cache, network.spec.size_px)
     try:
-        pairs = ClipPairs(
-            sources, [], frames=CLIP_FRAMES, size_px=network.spec.size_px, motion=network.spec.motion, seed=0
-        )
-        quantize(model, out, _stretches(pairs, clips))
+        if to == "fp16":
+            _write_half(model, out)
+        else:
+            size_px, motion = network.spec.size_px, network.spec.motion
+            sources = _sources(data, "train", cache, size_px)
+            pairs = ClipPairs(sources, [], frames=CLIP_FRAMES, size_px=size_px, motion=motion, seed=0)
+            quantize(model, out, _stretches(pairs, clips))
         found = compare(network, OnnxNetwork(out, ["cpu"]), judged)
     except ValueError as error:
         out.unlink(missing_ok=True)
@@ -206,10 +217,19 @@ def command(  # noqa: PLR0917 - typer makes options of them
     if found.quantized_auc < found.auc - LOST_AUC:
         out.unlink()
         typer.echo(
-            f"It lost more than {LOST_AUC} of AUC and is not kept. More --clips may help; else serve {model}.",
+            f"It lost more than {LOST_AUC} of AUC and is not kept: serve {model}"
+            + (", or measure ranges on more --clips." if to == "int8" else "."),
             err=True,
         )
         raise typer.Exit(1)
+
+
+def _write_half(model: Path, out: Path) -> None:
+    import onnx
+
+    graph = onnx.load(model)
+    halve(graph)
+    out.write_bytes(graph.SerializeToString())
 
 
 def _sources(data: Path, split: Split | None, cache: Path, size_px: int) -> list[Source]:
