@@ -1,7 +1,8 @@
-"""A model file and its 8-bit sibling through the whole path: `python benchmarks/eight_bits.py DATA [EVERY]`.
+"""A model file and a smaller sibling through the whole path: `python benchmarks/eight_bits.py DATA [EVERY [SIBLING]]`.
 
 DATA is a manifest CSV or a folder, as for `dmcl train`; of its val split every EVERY-th video is scored with both
-models that ship. Prints the AUC of both, and how far labels, probabilities and spans lie apart.
+models that ship, or with the first and SIBLING, such as `dmcl quantize --to fp16` writes. On the CPU, whatever
+SIBLING is made for. Prints the AUC of both, and how far labels, probabilities and spans lie apart.
 """
 
 from __future__ import annotations
@@ -21,23 +22,25 @@ def main() -> None:
     """Score, and print one line for each video that differs, then the figures."""
     clips = read_manifest(Path(sys.argv[1]), split="val")[:: int(sys.argv[2]) if len(sys.argv) > 2 else 1]
     first = default_model()
-    detectors = [Detector(path) for path in (first, first.with_name(f"{first.stem}-int8.onnx"))]
+    sibling = Path(sys.argv[3]) if len(sys.argv) > 3 else first.with_name(f"{first.stem}-int8.onnx")
+    detectors = [Detector(path, providers=["cpu"]) for path in (first, sibling)]
+    precision = detectors[1].spec.precision
     fake, pairs = [], []
     for clip in clips:
         both = [detector.score(clip.path) for detector in detectors]
         if any(verdict.summary.probability is None for verdict in both):
-            print(f"{clip.path.name}: {both[0].status}, in 8 bits {both[1].status}", flush=True)
+            print(f"{clip.path.name}: {both[0].status}, {precision}: {both[1].status}", flush=True)
             continue
         fake.append(clip.fake)
         pairs.append(both)
         if not _agree(*both):
-            print(f"{clip.path.name}: {_told(both[0])}; in 8 bits {_told(both[1])}", flush=True)
+            print(f"{clip.path.name}: {_told(both[0])}; {precision}: {_told(both[1])}", flush=True)
     scores = np.array([[verdict.summary.probability or 0.0 for verdict in both] for both in pairs])
     apart, truth = np.abs(scores[:, 0] - scores[:, 1]), np.array(fake)
     print(
         f"{len(pairs)} videos, {sum(fake)} of them fake, with {detectors[0].model.name} {detectors[0].model.version}"
     )
-    print(f"AUC {auc(truth, scores[:, 0]):.4f}, in 8 bits {auc(truth, scores[:, 1]):.4f}")
+    print(f"AUC {auc(truth, scores[:, 0]):.4f}, {precision}: {auc(truth, scores[:, 1]):.4f}")
     print(f"probabilities apart by {np.median(apart):.4f} (median), {apart.max():.4f} (largest)")
     print(
         f"label, number of spans and their edges within 2 frames: {sum(_agree(*both) for both in pairs)} videos"
