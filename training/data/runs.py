@@ -55,7 +55,7 @@ class Run:
         return _mapped(self.file)
 
 
-@lru_cache(maxsize=1024)  # opening costs more than reading a frame
+@lru_cache(maxsize=256)  # opening costs more than reading a frame, and holds a file open
 def _mapped(file: Path) -> npt.NDArray[np.uint8]:
     return np.asarray(np.load(file, mmap_mode="r"))
 
