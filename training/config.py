@@ -102,7 +102,7 @@ class RunConfig(Table):
     """What every run has, whether it trains from nothing or fine-tunes.
 
     Attributes:
-        data: a manifest CSV, a folder with `real/` and `fake/`, or a published data set.
+        data: a manifest CSV, a folder with `real/` and `fake/`, a published data set, or a pack of one.
         allow_missing: go on with the files of a data set that are there.
         cache: where face crops are kept between runs.
         out: where the checkpoint, logs and final weights go.
@@ -137,7 +137,8 @@ class TrainConfig(RunConfig):
     """Everything that decides what comes out of training, besides the data.
 
     Attributes:
-        photographs: a CSV of photographs with landmarks, or none.
+        photographs: a CSV of photographs with landmarks, or a pack; when left out, those of a pack that is `data`, or
+            none.
         without: generators whose fakes are left out, to learn how well a network does on what it has not seen.
         rights: only videos and photographs whose `rights` in their CSV begin with one of these; all by default.
         pretrained: start the RGB backbone from its ImageNet weights, where it has any.

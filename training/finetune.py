@@ -35,7 +35,7 @@ from training.networks.two_stream import NetworkConfig, TwoStream
 from training.objectives import ClipObjective, Parts
 from training.parts import PARTS, Part
 from training.provenance import data_digest
-from training.sources import load_sources, read_clips, require_both
+from training.sources import is_plain_folder, load_sources, read_clips, require_both
 
 WEIGHTS = Path(__file__).parent / "weights" / "small.safetensors"
 _JUDGED = 1_000_003  # added to the seed, so that pairs to judge by are other draws
@@ -196,7 +196,7 @@ def _start(path: Path) -> TwoStream:
 
 def _material(config: FinetuneConfig, size: NetworkConfig, place: Place) -> _Material:
     clips = read_clips(config.data, allow_missing=config.allow_missing)
-    clips = hold_out(clips, keep=not _is_plain_folder(config.data), seed=config.seed)
+    clips = hold_out(clips, keep=not is_plain_folder(config.data), seed=config.seed)
     train, held_out = _sources(config, clips, size, place)
     require_both(train, config.frames, f"{config.data}, to train on")
     require_both(held_out, config.frames, f"{config.data}, held out")
@@ -220,11 +220,6 @@ def _material(config: FinetuneConfig, size: NetworkConfig, place: Place) -> _Mat
         guards=guards,
         digest=digest,
     )
-
-
-def _is_plain_folder(data: Path) -> bool:
-    """Whether nobody has decided on a split."""
-    return all((data / label).is_dir() for label in ("real", "fake")) and not (data / "manifest.csv").exists()
 
 
 def _sources(

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from training.data.manifest import Clip
+from training.data.packs import inside_of, is_pack, read_pack
 from training.distributed import Place
 
 _PACKAGES = ("dmcl-sdk", "torch", "numpy", "opencv-python-headless", "av", "onnxruntime", "safetensors")
@@ -27,20 +28,24 @@ def data_digest(clips: Iterable[Clip], root: Path, others: Iterable[Path] = ()) 
     """SHA-256 of what is trained on: labels, relative paths, sizes, and the contents' two ends.
 
     The same for a copy elsewhere; another one when a file, a label or a split changes. Of each video only the first
-    and last 64 KiB are read: sets are large.
+    and last 64 KiB are read: sets are large. A pack says its contents' digests.
 
     Args:
         clips: labelled videos.
         root: what paths are relative to.
-        others: other files that matter, such as a list of photographs.
+        others: other files that matter, such as a list of photographs, or the pack that holds them.
     """
-    folder = root if root.is_dir() else root.parent
+    folder = root if root.is_dir() or is_pack(root) else root.parent
 
     def plain(value: object) -> str:
         return os.path.relpath(value, folder) if isinstance(value, Path) else str(value)
 
-    lines = [json.dumps([asdict(clip), _ends(clip.path)], default=plain, sort_keys=True) for clip in clips]
-    lines += [json.dumps([path.name, _ends(path)]) for path in others]
+    lines = [
+        json.dumps([asdict(clip), _contents(clip.path)], default=plain, sort_keys=True) for clip in clips
+    ]
+    lines += [
+        read_pack(path).sha256 if is_pack(path) else json.dumps([path.name, _ends(path)]) for path in others
+    ]
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
@@ -60,6 +65,14 @@ def run_info(digest: str, place: Place) -> dict[str, Any]:
         "processes": place.world,
         "threads": torch.get_num_threads(),
     }
+
+
+def _contents(video: Path) -> list[str | int] | None:
+    packed = inside_of(video)
+    if packed is None:
+        return _ends(video)
+    coded = packed[0].crops_of(packed[1])
+    return None if coded is None else [coded.frames, coded.sha256]
 
 
 def _ends(path: Path) -> list[str | int]:

@@ -7,17 +7,20 @@ from pathlib import Path
 
 from training.data.clips import Source
 from training.data.manifest import Clip, Split, read_manifest
+from training.data.packs import is_pack, read_pack
 from training.data.runs import cache_runs
 from training.distributed import Place, wait
 from training.journal import progress_bar
 
 
 def read_clips(data: Path, *, allow_missing: bool = False) -> list[Clip]:
-    """The labelled videos of a manifest, folder or published set, to train on and to validate by.
+    """The labelled videos of a manifest, folder, published set or pack, to train on and to validate by.
 
     Raises:
         ValueError: there is no such file or folder, it has another shape, or it names what is not there.
     """
+    if is_pack(data):
+        return list(read_pack(data).clips())
     try:
         splits: tuple[Split, ...] = ("train", "val")
         return [
@@ -25,6 +28,13 @@ def read_clips(data: Path, *, allow_missing: bool = False) -> list[Clip]:
         ]
     except FileNotFoundError as error:
         raise ValueError(str(error) if str(data) in str(error) else f"{data}: {error}") from error
+
+
+def is_plain_folder(data: Path) -> bool:
+    """Whether nobody has decided on a split."""
+    if is_pack(data):
+        return not read_pack(data).index.decided
+    return all((data / label).is_dir() for label in ("real", "fake")) and not (data / "manifest.csv").exists()
 
 
 def load_sources(

@@ -15,6 +15,7 @@ from training.checkpoint import load_network
 from training.config import TrainConfig
 from training.data.clips import ClipPairs, read_photographs
 from training.data.manifest import Clip
+from training.data.packs import is_pack
 from training.distributed import Place, processes
 from training.fit import Judge, Stage, fit
 from training.networks.two_stream import TwoStream
@@ -31,15 +32,11 @@ def train(config: TrainConfig) -> Path:
         ValueError: the data cannot teach (no such folder, no faces, no real videos), or the folder of the run holds
             a checkpoint of another one.
     """
-    clips = read_clips(config.data, allow_missing=config.allow_missing)
-    clips = _allowed([clip for clip in clips if clip.generator not in config.without], config)
-    if config.photographs is not None and not config.photographs.exists():
-        raise ValueError(f"photographs: {config.photographs} is not there; leave the key out to do without")
+    clips, photographs = chosen_clips(config), photographs_of(config)
     with processes(config.device) as place:
         torch.manual_seed(config.seed)
         network = _started(config)
-        others = [config.photographs] if config.photographs else []
-        digest = data_digest(clips, config.data, others)
+        digest = data_digest(clips, config.data, [photographs] if photographs else [])
         pairs = load_pairs(config, clips, place)
         return fit(
             config,
@@ -51,17 +48,35 @@ def train(config: TrainConfig) -> Path:
         )
 
 
-def _allowed(clips: list[Clip], config: TrainConfig) -> list[Clip]:
-    """The videos that may be trained on.
+def chosen_clips(config: TrainConfig) -> list[Clip]:
+    """The videos that are trained on and validated by.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are none, or no such data.
     """
+    clips = read_clips(config.data, allow_missing=config.allow_missing)
+    clips = [clip for clip in clips if clip.generator not in config.without]
     allowed = [clip for clip in clips if not config.rights or clip.rights.startswith(config.rights)]
     if not allowed:
         named = sorted({clip.rights for clip in clips if clip.rights})
         raise ValueError(f"rights: no video's begin with any of {config.rights}; {config.data} has {named}")
     return allowed
+
+
+def photographs_of(config: TrainConfig) -> Path | None:
+    """Where photographs are read from, if anywhere: a pack brings its own.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    if config.photographs is None:
+        return config.data if is_pack(config.data) else None
+    if not config.photographs.exists():
+        raise ValueError(
+            f"photographs: {config.photographs} is not there; leave the key out to do without"
+            + (f", or with those of {config.data}" if is_pack(config.data) else "")
+        )
+    return config.photographs
 
 
 def _started(config: TrainConfig) -> TwoStream:
@@ -132,10 +147,9 @@ def load_pairs(config: TrainConfig, clips: list[Clip], place: Place, *, split: s
     if not chosen:
         raise ValueError(f"{config.data}: none of its {len(clips)} videos is in the split {split}")
     sources = load_sources(chosen, config.cache, size_px=size.size_px, workers=config.workers, place=place)
+    source = photographs_of(config)
     photographs = (
-        read_photographs(config.photographs, split=split, size_px=size.size_px, rights=config.rights)
-        if config.photographs
-        else []
+        read_photographs(source, split=split, size_px=size.size_px, rights=config.rights) if source else []
     )
     return ClipPairs(
         sources,

@@ -14,8 +14,8 @@ _What = Annotated[
     Path,
     typer.Argument(
         metavar="CONFIG|DATA",
-        help="A TOML file such as configs/small.toml. With --finetune: a folder with real/ and fake/, or a manifest "
-        "CSV with the columns file, split, label and, where you have them, generator, pair, identity, spans.",
+        help="A TOML file such as configs/small.toml. With --finetune: a folder with real/ and fake/, a manifest CSV "
+        "with the columns file, split, label and, where you have them, generator, pair, identity, spans, or a pack.",
     ),
 ]
 _Changes = Annotated[
@@ -84,6 +84,13 @@ def command(  # noqa: PLR0917 - typer reads a flag from each
     guard's AUC falls by more than .02, the weights are not called final, and the
     exit status is 1. A few hundred videos take two cores less than an hour.
 
+    WHERE THE VIDEOS ARE NOT
+
+      dmcl train configs/small.toml --set data=set.zip --set photographs=set.zip
+      dmcl train --finetune set.zip
+
+    dmcl pack writes the face crops of videos to such a file, where they are.
+
     NEXT: dmcl export, then dmcl calibrate.
     """
     try:
@@ -104,11 +111,13 @@ def _refuse(options: dict[str, object]) -> None:
 
 def _from_nothing(path: Path, changes: list[str], out: Path | None) -> None:
     from training.config import read_config
+    from training.data.packs import is_pack
     from training.train import train
 
-    if path.is_dir():
+    if path.is_dir() or is_pack(path):
         raise ValueError(
-            f"{path} is a folder: give a configuration such as configs/small.toml, or --finetune {path}"
+            f"{path} is {'a folder' if path.is_dir() else 'a pack'}: give a configuration such as configs/small.toml, "
+            f"or --finetune {path}"
         )
     if not path.exists():
         raise ValueError(f"{path} is not there")

@@ -16,17 +16,17 @@ from training.config import TrainConfig
 NETWORK = asdict(TINY)
 
 
-def tinted(path: Path) -> Path:
+def tinted(path: Path, *, frames: int = 60, green: int = 60) -> Path:
     """The talking face with a green cast: a forgery that a tiny network can learn in a few steps."""
     with av.open(carphone()) as source, av.open(path, "w") as out:
         stream = out.add_stream("libx264", rate=30, options={"crf": "18", "preset": "ultrafast"})
         shown = source.streams.video[0]
         stream.height, stream.width, stream.pix_fmt = shown.height, shown.width, "yuv420p"
         for number, frame in enumerate(source.decode(video=0)):
-            if number == 60:
+            if number == frames:
                 break
             rgb = frame.to_ndarray(format="rgb24").astype(np.int16)
-            rgb[..., 1] += 60
+            rgb[..., 1] += green
             out.mux(stream.encode(av.VideoFrame.from_ndarray(np.clip(rgb, 0, 255).astype(np.uint8), "rgb24")))
         out.mux(stream.encode())
     return path

@@ -8,7 +8,7 @@ come from one seed and the pair's number, so that any pair can be made again.
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from dmcl_sdk.motion import MotionEstimator, MotionSpec, half_luma
 from training.data.corruptions import CorruptionRanges, corrupt
 from training.data.levelling import level
 from training.data.manifest import Clip
+from training.data.packs import is_pack, read_pack
 from training.data.runs import MARGIN_PX, Run, align_photograph
 from training.forgeries import STILLS_MENU, Menu, animate, forge, harden, likeness
 from training.forgeries.splice import draw_span
@@ -335,13 +336,31 @@ def _same_frames(twin: Source, run: Run, first: int, end: int) -> Crops | None:
 def read_photographs(
     manifest: Path, *, split: str, size_px: int, rights: tuple[str, ...] = ()
 ) -> list[Crops]:
-    """Aligned photographs of one split, RGB with margin, from a CSV of files and landmarks.
+    """Aligned photographs of one split, RGB with margin, from a pack, or from a CSV of files and landmarks.
 
     Columns: `file` and `split`; `reye_x`, `reye_y`, `leye_*`, `nose_*`, `rmouth_*`, `lmouth_*` in pixels, where
     right is the person's own (the viewer's left); and `rights`, if only those that begin in given ways are wanted.
+
+    Raises:
+        ValueError: a photograph is missing, or the pack is damaged or of another size.
+    """
+    if is_pack(manifest):
+        pack = read_pack(manifest)
+        pack.require(size_px, MARGIN_PX)
+        return pack.photographs(split, rights)
+    rows = photograph_rows(manifest, split=split, size_px=size_px, rights=rights)
+    return [crop for _, crop in rows]
+
+
+def photograph_rows(
+    manifest: Path, *, split: str, size_px: int, rights: tuple[str, ...] = ()
+) -> Iterator[tuple[dict[str, str], Crops]]:
+    """The rows of a CSV as `read_photographs` takes it, each with its aligned photograph.
+
+    Raises:
+        ValueError: a photograph is missing.
     """
     points = ("reye", "leye", "nose", "rmouth", "lmouth")
-    crops: list[Crops] = []
     with manifest.open(newline="") as file:
         for row in csv.DictReader(file):
             if row["split"] != split or (rights and not row.get("rights", "").startswith(rights)):
@@ -351,5 +370,4 @@ def read_photographs(
                 raise ValueError(f"{manifest}: {row['file']} is missing or no picture")
             landmarks = np.array([[float(row[f"{p}_x"]), float(row[f"{p}_y"])] for p in points])
             rgb = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
-            crops.append(align_photograph(rgb, landmarks, size_px))
-    return crops
+            yield row, align_photograph(rgb, landmarks, size_px)

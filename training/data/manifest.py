@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import re
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,11 @@ def read_manifest(path: Path, *, split: Split | None = None, allow_missing: bool
         ValueError: the file or folder has another shape; the message names the row.
         FileNotFoundError: a file that is named is not there.
     """
+    if path.is_file() and zipfile.is_zipfile(path):
+        raise ValueError(
+            f"{path} is an archive: a pack holds no videos, only crops for dmcl train; here a manifest CSV or a folder "
+            "of videos is needed"
+        )
     if path.is_dir() and (path / "manifest.csv").exists():
         path = path / "manifest.csv"
     if not path.is_dir():

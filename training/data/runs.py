@@ -1,7 +1,8 @@
 """Aligned face crops of whole videos, made once by the SDK's own stages and kept on disk.
 
 What is trained on is cut exactly as it is served: `dmcl_sdk` decodes, tracks and aligns. Crops carry a margin, so
-that training can move within it; without the margin they are, bit for bit, what the detector sees.
+that training can move within it; without the margin they are, bit for bit, what the detector sees. A pack's crops were
+made so elsewhere, and are unpacked.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from dmcl_sdk.faces import Mtcnn, align
 from dmcl_sdk.network import PREPROCESSING_VERSION
 from dmcl_sdk.tracking import FaceCrop, FaceTracker
 from dmcl_sdk.video import open_video
+from training.data.packs import Pack, inside_of
 
 MARGIN_PX = 16
 LEAST_FRAMES = 24
@@ -63,9 +67,12 @@ def _mapped(file: Path) -> npt.NDArray[np.uint8]:
 def cache_runs(
     videos: Iterable[Path], folder: Path, *, size_px: int, workers: int = 2
 ) -> Iterator[list[Run]]:
-    """The runs of each video, in order; those already in the folder are read, the others made.
+    """The runs of each video, in order; those already in the folder are read, the others made, or unpacked.
 
     A video without a face, or that cannot be decoded, has none.
+
+    Raises:
+        ValueError: a video lies in a pack that is damaged, of another size, or too large for the disk.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(workers) as pool:
@@ -78,16 +85,19 @@ def _repeat(value: Any) -> Iterator[Any]:  # noqa: ANN401 - itertools.repeat, ty
 
 
 def _cached(video: Path, folder: Path, size_px: int) -> list[Run]:
-    key = f"{video.resolve()}|{video.stat().st_size}|{size_px}|{MARGIN_PX}|{PREPROCESSING_VERSION}"
+    packed = inside_of(video)
+    source = _of_file(video) if packed is None else _of_pack(*packed, size_px)
+    key = f"{source}|{size_px}|{MARGIN_PX}|{PREPROCESSING_VERSION}"
     index = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
     if not index.exists():
-        runs = list(_made(video, index.with_suffix(""), size_px))
+        stem = index.with_suffix("")
+        runs = list(_made(video, stem, size_px) if packed is None else _unpacked(video, *packed, stem))
         partial = index.with_suffix(f".{os.getpid()}.tmp")
         partial.write_text(json.dumps([asdict(run) for run in runs], default=str))
         partial.replace(index)  # complete or not there: an interrupted run is made again
     return [
         Run(
-            Path(row["video"]),
+            video,
             Path(row["file"]),
             row["frames"],
             row["track"],
@@ -96,6 +106,44 @@ def _cached(video: Path, folder: Path, size_px: int) -> list[Run]:
         )
         for row in json.loads(index.read_text())
     ]
+
+
+def _of_file(video: Path) -> str:
+    return f"{video.resolve()}|{video.stat().st_size}"
+
+
+def _of_pack(pack: Pack, name: str, size_px: int) -> str:
+    """What is in a pack is known by its contents, wherever the pack lies."""
+    pack.require(size_px, MARGIN_PX)
+    coded = pack.crops_of(name)
+    return "no face" if coded is None else coded.sha256
+
+
+def _unpacked(video: Path, pack: Pack, name: str, stem: Path) -> Iterator[Run]:
+    cv2.setNumThreads(1)
+    found, crops = pack.runs(name)
+    side = pack.index.side_px
+    needed, free = (
+        sum(len(run.frame_index) for run in found) * side**2 * 3,
+        shutil.disk_usage(stem.parent).free,
+    )
+    if needed > free:
+        raise ValueError(
+            f"{video} takes {needed / 1e9:.1f} GB in {stem.parent}, where {free / 1e9:.1f} are free; choose another "
+            "`cache`"
+        )
+    for number, run in enumerate(found):
+        file = stem.with_name(f"{stem.name}-{number}.npy")
+        frames = len(run.frame_index)
+        partial = file.with_suffix(f".{os.getpid()}.tmp")  # another process may unpack the very same crops
+        with partial.open("wb") as out:
+            shape = (frames, side, side, 3)
+            np.lib.format.write_array_header_1_0(
+                out, {"descr": "|u1", "fortran_order": False, "shape": shape}
+            )
+            out.writelines(crop.tobytes() for crop in islice(crops, frames))
+        partial.replace(file)
+        yield Run(video, file, frames, run.track, run.frame_index, run.time_s)
 
 
 def _made(video: Path, stem: Path, size_px: int) -> Iterator[Run]:
