@@ -175,7 +175,7 @@ def score(
         typer.Option(metavar="NAME", help="A detector that a package has added, or package.module:callable."),
     ] = "default",
     model: Annotated[Path | None, typer.Option(help="Model file; the one that ships if not given.")] = None,
-    device: Annotated[Device, typer.Option(help="Where the network runs.")] = "auto",
+    device: Annotated[Device, typer.Option(help="Where the network runs; auto is never cuda.")] = "auto",
     face_model: Annotated[Path | None, typer.Option(help="YuNet file; MTCNN if not given.")] = None,
     fail_on: Annotated[
         FailOn | None, typer.Option(help="Exit with 1 if a video is this or worse: uncertain < manipulated.")

@@ -51,7 +51,7 @@ class Detector:
     Args:
         model: a model file, or anything that is a `Network`; None for the model that ships.
         providers: execution providers in order of preference: "cuda", "openvino", "cpu". The first must start.
-            None takes the best that does.
+            None takes OpenVINO where it is installed, else the CPU; CUDA is taken when it is asked for.
         face_model: a YuNet ONNX file, or anything that is a `FaceDetector`; None for MTCNN.
         rule: how frame curves become spans; None for the model's own.
         limits: what a video may cost.

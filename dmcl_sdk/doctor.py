@@ -44,6 +44,7 @@ def examine() -> Iterator[Check]:
         yield from _guarded(name, _package(name, module))
     yield from (_option(extra, module) for extra, module in _OPTIONAL.items())
     yield from _guarded("providers", _providers())
+    yield from _guarded("cuda", _cuda())
     yield from _guarded("self-test", _decode_and_faces())
     yield from _guarded("self-test", _motion_and_network())
 
@@ -75,6 +76,22 @@ def _providers() -> Iterator[Check]:
         )
     else:
         yield Check("providers", "ok", f"{', '.join(installed)} installed; the first that starts is taken")
+
+
+def _cuda() -> Iterator[Check]:
+    """A GPU is taken only when it is asked for, so it is started here, to say whether it would."""
+    from dmcl_sdk.errors import DeviceError
+    from dmcl_sdk.network import OnnxNetwork, available_providers
+
+    if "cuda" not in available_providers():
+        return
+    try:
+        OnnxNetwork(providers=["cuda"])
+    except DeviceError as error:
+        yield Check("cuda", "absent", str(error))
+    else:
+        asked = 'taken when asked for, by --device cuda or Detector(providers=["cuda"])'
+        yield Check("cuda", "ok", f"starts; {asked}; docs/how-to/gpu.md says when that pays")
 
 
 def _decode_and_faces() -> Iterator[Check]:

@@ -117,7 +117,7 @@ def open_default(
 
     Args:
         model: a model file; the one that ships without.
-        providers: execution providers in order of preference; the best that starts without.
+        providers: execution providers in order of preference; without, OpenVINO where it is installed, else the CPU.
         face_model: a YuNet file; MTCNN without.
         max_seconds: how much of each video is read.
     """

@@ -42,7 +42,10 @@ Model = Annotated[
     Path | None,
     typer.Option(help="Model file; of those that ship, the one that the verdict names if not given."),
 ]
-Device = Annotated[Literal["auto", "cpu", "cuda", "openvino"], typer.Option(help="Where the network runs.")]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda", "openvino"],
+    typer.Option(help="Where the network runs; auto is never cuda."),
+]
 FaceModel = Annotated[Path | None, typer.Option(help="YuNet file, if the verdict was made with one.")]
 MaxSeconds = Annotated[
     float | None, typer.Option(min=0.1, help="The same as when it was scored, if it was given then.")

@@ -45,7 +45,8 @@ def bench(  # noqa: PLR0917 - typer makes options of them
     ] = 8.0,
     model: Annotated[Path | None, typer.Option(help="Model file; the one that ships if not given.")] = None,
     device: Annotated[
-        Literal["auto", "cpu", "cuda", "openvino"], typer.Option(help="Where the network runs.")
+        Literal["auto", "cpu", "cuda", "openvino"],
+        typer.Option(help="Where the network runs; auto is never cuda."),
     ] = "auto",
     peers: Annotated[
         Path | None,

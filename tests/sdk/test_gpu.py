@@ -12,8 +12,16 @@ import onnx
 import pytest
 
 from dmcl_sdk import Detector, Verdict
+from dmcl_sdk.doctor import examine
 from dmcl_sdk.motion import MotionFields
-from dmcl_sdk.network import FrameCurves, ModelSpec, Network, OnnxNetwork, default_model
+from dmcl_sdk.network import (
+    FrameCurves,
+    ModelSpec,
+    Network,
+    OnnxNetwork,
+    available_providers,
+    default_model,
+)
 from dmcl_sdk.verification import check_findings
 from examples import demo
 from training.half_precision import halve
@@ -81,8 +89,19 @@ def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_cuda_is_taken_where_it_is_there_and_a_verdict_says_so(clip: Path) -> None:
-    detector = Detector()
+def test_the_cpu_is_taken_beside_a_gpu_unless_cuda_is_asked_for() -> None:
+    assert "cuda" in available_providers()
+    assert Detector().providers[0] == "CPUExecutionProvider"
+
+
+def test_the_doctor_says_that_cuda_starts_and_how_to_ask_for_it() -> None:
+    found = {check.name: check for check in examine()}
+    assert found["cuda"].state == "ok"
+    assert "--device cuda" in found["cuda"].found
+
+
+def test_cuda_is_taken_when_it_is_asked_for_and_a_verdict_says_so(clip: Path) -> None:
+    detector = Detector(providers=["cuda"])
     runtime = detector.score(clip).runtime
     assert detector.providers[0] == CUDA
     assert runtime is not None

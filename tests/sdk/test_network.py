@@ -75,6 +75,13 @@ def test_a_provider_that_is_not_installed_is_not_replaced_by_another() -> None:
             OnnxNetwork(providers=[name])
 
 
+def test_no_device_is_taken_before_the_cpu_that_has_to_be_asked_for() -> None:
+    order = available_providers()
+    assert list(order) == [name for name in PROVIDERS if name in order]
+    assert PROVIDERS.index("cpu") < PROVIDERS.index("cuda")
+    assert OnnxNetwork().providers[0] != "CUDAExecutionProvider"
+
+
 @pytest.mark.parametrize("wanted", [[], ["tpu"]])
 def test_a_provider_that_does_not_exist_is_refused(wanted: list[str]) -> None:
     with pytest.raises(DeviceError, match="a provider is one of"):
