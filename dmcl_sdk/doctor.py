@@ -67,7 +67,7 @@ def _option(extra: str, module: str) -> Check:
 
 
 def _providers() -> Iterator[Check]:
-    from dmcl_sdk.network import available_providers
+    from dmcl_sdk.sessions import available_providers
 
     installed = available_providers()
     if not installed:
@@ -81,7 +81,8 @@ def _providers() -> Iterator[Check]:
 def _cuda() -> Iterator[Check]:
     """A GPU is taken only when it is asked for, so it is started here, to say whether it would."""
     from dmcl_sdk.errors import DeviceError
-    from dmcl_sdk.network import OnnxNetwork, available_providers
+    from dmcl_sdk.network import OnnxNetwork
+    from dmcl_sdk.sessions import available_providers
 
     if "cuda" not in available_providers():
         return

@@ -1,4 +1,4 @@
-"""The network as a file: what it needs, whether it fits this version, and where it runs.
+"""The network as a file: what it needs, whether it fits this version, and what it answers.
 
 A model is one ONNX file that carries its own specification. It reads crops and motion of whole stretches of
 frames, and answers for every frame.
@@ -7,51 +7,29 @@ frames, and answers for every frame.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import io
 import json
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dmcl_sdk.calibration import AbstentionRule, Platt
-from dmcl_sdk.errors import DeploymentError, DeviceError, ModelError
+from dmcl_sdk.errors import ModelError
 from dmcl_sdk.localization import SpanRule
 from dmcl_sdk.motion import MotionFields, MotionSpec
+from dmcl_sdk.sessions import EXECUTION_PROVIDERS, SessionPerShape, open_session, start
 
 SPEC_KEY = "dmcl.spec"
 PREPROCESSING_VERSION = "1"
 """Changes whenever decoding, alignment or motion would give a model other numbers than it was trained on."""
 
-Provider = Literal["cuda", "openvino", "cpu"]
-PROVIDERS: tuple[Provider, ...] = ("openvino", "cpu", "cuda")
-"""In the order in which one is chosen where none is asked for: CUDA has to be, since the CPU beside it was quicker."""
-_EXECUTION_PROVIDERS = {
-    "cuda": "CUDAExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-    "cpu": "CPUExecutionProvider",
-}
-_INSTALL = {
-    "cuda": "pip install 'dmcl-sdk[gpu]' on a machine with an NVIDIA driver",
-    "openvino": "pip install 'dmcl-sdk[openvino]'",
-    "cpu": "pip install 'dmcl-sdk[cpu]'",
-}
-CUDA_OPTIONS = {
-    "cudnn_conv_algo_search": "HEURISTIC",  # the default tries all algorithms anew for every length of a run
-    "use_tf32": "0",  # whose products carry 10 bits: a verdict would not be the CPU's
-}
 _CURVES = "fused", "spans", "rgb_curve", "flow_curve"
 _PLACES = "rgb_places", "flow_places"  # models of an earlier export have none
-# ONNX Runtime's memory at first, then as much again: of 2**25 to 2**28 what left the fewest gaps in a chunk's arrays,
-# 310 MiB for the process where its own choice took 355.
-_ARENA_BYTES = 2**26
 Logits = npt.NDArray[np.float32]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -150,8 +128,8 @@ class OnnxNetwork:
 
     Args:
         path: the model; None for the one that ships.
-        providers: names from `PROVIDERS` in order of preference; the first must be there. None takes the
-            first of those that starts, never CUDA where the CPU does.
+        providers: names from `dmcl_sdk.sessions.PROVIDERS` in order of preference; the first must be there. None
+            takes the first of those that starts, never CUDA where the CPU does.
 
     Raises:
         ModelError: the file is missing, damaged, or does not fit this version.
@@ -166,10 +144,14 @@ class OnnxNetwork:
         except OSError as error:
             raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
         self.sha256 = hashlib.sha256(content).hexdigest()
-        self._session = _open_session(path, content, providers)
-        self.providers: tuple[str, ...] = tuple(self._session.get_providers())
-        self.spec = read_spec(path, self._session.get_modelmeta().custom_metadata_map)
-        offered = {output.name for output in self._session.get_outputs()}
+        session = open_session(path, content, providers)
+        self.providers: tuple[str, ...] = tuple(session.get_providers())
+        self.spec = read_spec(path, session.get_modelmeta().custom_metadata_map)
+        offered = {output.name for output in session.get_outputs()}
+        on_cuda = self.providers[0] == EXECUTION_PROVIDERS["cuda"]
+        self._session = (
+            SessionPerShape(session, partial(start, path, content, "cuda")) if on_cuda else session
+        )
         self._outputs = [*_CURVES, *_PLACES] if offered.issuperset(_PLACES) else list(_CURVES)
 
     def run(self, rgb: npt.NDArray[np.uint8], motion: MotionFields) -> FrameCurves:
@@ -216,106 +198,3 @@ def preprocessing_digest(spec: ModelSpec, detector: str, detector_sha256: str) -
         "face_detector_sha256": detector_sha256,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def available_providers() -> tuple[Provider, ...]:
-    """Providers that are installed, in the order of `PROVIDERS`; a GPU's driver is only tried when a session starts.
-
-    Raises:
-        DeploymentError: ONNX Runtime is not installed.
-    """
-    offered = set(_runtime().get_available_providers())
-    return tuple(
-        name
-        for name in PROVIDERS
-        if _EXECUTION_PROVIDERS[name] in offered
-        or (name == "openvino" and importlib.util.find_spec("onnxruntime_ep_openvino") is not None)
-    )
-
-
-def _runtime() -> Any:  # noqa: ANN401 - onnxruntime is published without types
-    try:
-        import onnxruntime  # noqa: PLC0415 - heavy, and absent until an extra is chosen
-    except ImportError as error:
-        raise DeploymentError(f"ONNX Runtime is missing: {_INSTALL['cpu']} (or [gpu], [openvino])") from error
-    return onnxruntime
-
-
-def _open_session(path: Path, content: bytes, wanted: Sequence[str] | None) -> Any:  # noqa: ANN401
-    """A session on the first provider wanted, or on the first of all that starts."""
-    if wanted is not None:
-        unknown = [name for name in wanted if name not in PROVIDERS]
-        if unknown or not wanted:
-            raise DeviceError(
-                f"a provider is one of {', '.join(PROVIDERS)}, got {', '.join(unknown) or 'none'}"
-            )
-        return _start(path, content, wanted[0])
-    problems = []
-    for name in available_providers():
-        try:
-            return _start(path, content, name)
-        except DeviceError as error:
-            problems.append(str(error))  # a plugin without its device: the next one will do
-    raise DeviceError("no execution provider starts: " + "; ".join(problems))
-
-
-def _start(path: Path, content: bytes, name: str) -> Any:  # noqa: ANN401
-    runtime = _runtime()
-    if name not in available_providers():
-        raise DeviceError(f"the provider {name!r} is not installed: {_INSTALL[name]}")
-    options = runtime.SessionOptions()
-    options.log_severity_level = 4  # its own warnings go to standard error, past every logger
-    options.enable_mem_pattern = False  # runs come in many lengths: a plan kept for each doubles the memory
-    # threads that wait would burn a quarter of all processor time, which other videos could use
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    execution = _EXECUTION_PROVIDERS[name]
-    try:
-        if name == "openvino" and execution not in runtime.get_available_providers():
-            options.add_provider_for_devices(_openvino_devices(runtime), {})
-            session = runtime.InferenceSession(content, options)
-        else:
-            if name == "cpu":
-                _open_arena()
-                options.add_session_config_entry("session.use_env_allocators", "1")
-            if name == "cuda":
-                _load_cuda(runtime)
-            own = CUDA_OPTIONS if name == "cuda" else {}
-            session = runtime.InferenceSession(content, options, providers=[(execution, own)])
-    except (
-        Exception
-    ) as error:  # the runtime raises a class of its own for every reason, without a common base
-        problem = DeviceError if name != "cpu" else ModelError
-        raise problem(f"{path}: does not start on {name}: {error}") from error
-    if session.get_providers()[0] != execution:
-        raise DeviceError(f"the provider {name!r} does not start on this machine: {_INSTALL[name]}")
-    return session
-
-
-@cache
-def _load_cuda(runtime: Any) -> None:  # noqa: ANN401
-    """CUDA's libraries where pip puts them, which no loader looks into; else the system's."""
-    with redirect_stdout(io.StringIO()):  # it prints what it misses, and the session will say so anyway
-        runtime.preload_dlls()
-
-
-@cache
-def _open_arena() -> None:
-    """One piece of memory for those sessions of this process that ask for it."""
-    runtime = _runtime()
-    kind = runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, runtime.OrtMemType.DEFAULT
-    sizes = {"arena_extend_strategy": 0, "initial_chunk_size_bytes": _ARENA_BYTES}
-    runtime.create_and_register_allocator(runtime.OrtMemoryInfo("Cpu", *kind), runtime.OrtArenaCfg(sizes))
-
-
-def _openvino_devices(runtime: Any) -> list[Any]:  # noqa: ANN401
-    """The CPU as OpenVINO's plugin offers it."""
-    import onnxruntime_ep_openvino as plugin  # noqa: PLC0415 - an optional extra
-
-    execution = _EXECUTION_PROVIDERS["openvino"]
-    if not any(device.ep_name == execution for device in runtime.get_ep_devices()):
-        runtime.register_execution_provider_library(execution, plugin.get_library_path())
-    devices = [device for device in runtime.get_ep_devices() if device.ep_name == execution]
-    cpus = [device for device in devices if device.device.type == runtime.OrtHardwareDeviceType.CPU]
-    if not cpus:
-        raise DeviceError("OpenVINO's plugin offers no CPU on this machine")
-    return cpus[:1]

@@ -31,7 +31,8 @@ import typer
 
 from benchmarks.gpu import accuracy, network, peers, whole
 from benchmarks.gpu.rows import Bench
-from dmcl_sdk.network import CUDA_OPTIONS, default_model
+from dmcl_sdk.network import default_model
+from dmcl_sdk.sessions import CUDA_OPTIONS
 from examples import demo
 from training.half_precision import halve
 from training.pictures import at_once

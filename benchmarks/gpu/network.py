@@ -29,7 +29,7 @@ OPTIONS: tuple[dict[str, str], ...] = (
     {"prefer_nhwc": "1"},
     {"cudnn_conv_algo_search": "EXHAUSTIVE"},
 )
-"""Of ONNX Runtime's CUDA provider, each in place of what `dmcl_sdk.network` sets."""
+"""Of ONNX Runtime's CUDA provider, each in place of what `dmcl_sdk.sessions` sets."""
 
 Feed = dict[str, npt.NDArray[Any]]
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dmcl_sdk.network import CUDA_OPTIONS, OnnxNetwork
+from dmcl_sdk.network import OnnxNetwork
+from dmcl_sdk.sessions import CUDA_OPTIONS
 
 TWO_FRAMES_MS = 67
 
@@ -64,7 +65,7 @@ class Bench:
             self.note(part, what=what, failed=f"{type(error).__name__}: {str(error)[:300]}")
 
     def session(self, form: str, options: dict[str, str] | None = None) -> Any:  # noqa: ANN401
-        """A session as `dmcl_sdk.network` opens it, but for some options of the provider."""
+        """A session as `dmcl_sdk.sessions` opens it, but for some options of the provider."""
         import onnxruntime  # noqa: PLC0415 - which one is a matter of the machine
 
         execution = OnnxNetwork(self.forms[form], [self.provider]).providers[0]  # loads CUDA's libraries too

@@ -14,14 +14,8 @@ import pytest
 from dmcl_sdk import Detector, Verdict
 from dmcl_sdk.doctor import examine
 from dmcl_sdk.motion import MotionFields
-from dmcl_sdk.network import (
-    FrameCurves,
-    ModelSpec,
-    Network,
-    OnnxNetwork,
-    available_providers,
-    default_model,
-)
+from dmcl_sdk.network import FrameCurves, ModelSpec, Network, OnnxNetwork, default_model
+from dmcl_sdk.sessions import available_providers
 from dmcl_sdk.verification import check_findings
 from examples import demo
 from training.half_precision import halve

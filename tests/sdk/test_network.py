@@ -9,15 +9,14 @@ import pytest
 
 from dmcl_sdk.errors import DeploymentError, DeviceError, ModelError
 from dmcl_sdk.network import (
-    PROVIDERS,
     SPEC_KEY,
     ModelSpec,
     OnnxNetwork,
-    available_providers,
     default_model,
     preprocessing_digest,
     read_spec,
 )
+from dmcl_sdk.sessions import PROVIDERS, available_providers
 from dmcl_sdk.testing import scripted_spec
 
 SPEC = scripted_spec()
