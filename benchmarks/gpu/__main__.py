@@ -1,11 +1,12 @@
 """What a GPU gives, and what it changes: `python -m benchmarks.gpu [--clip VIDEO] [--json FILE]`.
 
-Four parts, the most telling first; figures are printed as they come, and none is lost where another fails:
+Parts, what is not known yet first; figures are printed as they come, and none is lost where another fails:
 
+    whole      `Detector.score` at 360 rows on the GPU and on the CPU, a video at a time and 16, beside a bare decode
+    network    milliseconds by options, what a length costs at its first sight, I/O binding; frames a second by batch
     accuracy   answers and verdicts of every form of the model on the GPU against the CPU's in single precision
-    network    frames a second by form, batch, options and I/O binding; what a length costs at its first sight
+    more       `whole` at 1080 and 720 rows, with processes in place of threads, and with the other forms
     peers      networks of other systems in half precision on the same card, by PyTorch
-    whole      `Detector.score` at 360, 720 and 1080 rows, one video and several at once, beside a bare decode
 
 Forms: `grouped` is the file that ships (four pictures at a time), `whole` the same with all pictures at once (as
 `dmcl export --for-gpu` writes it), `half` that in half precision (`dmcl quantize --to fp16`). Wall time on a machine
@@ -39,10 +40,11 @@ from training.pictures import at_once
 
 HEIGHTS = 360, 720, 1080
 PARTS = {
-    "accuracy": accuracy.measure,
-    "network": network.measure,
-    "peers": peers.measure,
     "whole": whole.measure,
+    "network": network.measure,
+    "accuracy": accuracy.measure,
+    "more": whole.measure_more,
+    "peers": peers.measure,
 }
 
 

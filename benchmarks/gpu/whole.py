@@ -20,7 +20,8 @@ from dmcl_sdk.bench.clips import BITRATES_KBPS
 from dmcl_sdk.bench.stages import bare_decode
 from dmcl_sdk.bench.turns import cpu_s
 
-AT_ONCE = 1, 4, 8, 16
+ENDS = 1, 16
+"""Videos at once."""
 STAGES = "decode", "faces", "motion", "network"
 _RATE = 30
 
@@ -49,29 +50,31 @@ def versions(clip: Path, heights: Sequence[int], folder: Path, *, seconds: int) 
 
 
 def measure(bench: Bench) -> None:
-    """The most telling first: the quickest form at both ends, what it is compared with, and the rest."""
-    heights = list(bench.videos)
-    far = list(dict.fromkeys((heights[0], heights[-1])))
-    ends = AT_ONCE[0], AT_ONCE[-1]
-    for height in heights:
-        bench.attempt("whole", f"decode {height}", _decoding, height)
-    for height in far:
-        bench.attempt("whole", f"half {height}", _threads, "half", bench.provider, height, AT_ONCE)
-        bench.attempt("whole", f"cpu {height}", _threads, "grouped", "cpu", height, ends)
-    bench.attempt("whole", f"processes {heights[0]}", _processes, heights[0])
+    """The smallest version alone: the quickest form and the CPU, a video at a time and many."""
+    _both(bench, min(bench.videos))
+
+
+def measure_more(bench: Bench) -> None:
+    """Larger versions, processes in place of threads, and the other forms."""
+    small, *larger = sorted(bench.videos)
+    for height in reversed(larger):
+        _both(bench, height)
+    bench.attempt("whole", f"processes {small}", _processes, small)
     for form in ("grouped", "whole"):
-        bench.attempt("whole", form, _threads, form, bench.provider, heights[0], ends)
-    for height in heights:
-        if height in far[1:]:
-            bench.attempt("whole", f"processes {height}", _processes, height)
-        elif height not in far:
-            bench.attempt("whole", f"half {height}", _threads, "half", bench.provider, height, ends)
-            bench.attempt("whole", f"cpu {height}", _threads, "grouped", "cpu", height, ends)
+        bench.attempt("whole", form, _threads, form, bench.provider, small)
+    for height in reversed(larger):
+        bench.attempt("whole", f"processes {height}", _processes, height)
+
+
+def _both(bench: Bench, height: int) -> None:
+    bench.attempt("whole", f"half {height}", _threads, "half", bench.provider, height)
+    bench.attempt("whole", f"cpu {height}", _threads, "grouped", "cpu", height)
+    bench.attempt("whole", f"decode {height}", _decoding, height)
 
 
 def _decoding(bench: Bench, height: int) -> None:
     """A bare decode, one at a time and as many at once as are scored at most."""
-    for at_once in (AT_ONCE[0], AT_ONCE[-1]):
+    for at_once in ENDS:
         began = cpu_s(), time.perf_counter()
         with ThreadPoolExecutor(at_once) as pool:
             frames = sum(pool.map(bare_decode, [bench.videos[height]] * at_once))
@@ -81,11 +84,11 @@ def _decoding(bench: Bench, height: int) -> None:
         )
 
 
-def _threads(bench: Bench, form: str, provider: str, height: int, at_once: Sequence[int]) -> None:
+def _threads(bench: Bench, form: str, provider: str, height: int) -> None:
     """Threads around one `Detector`; then the seconds of every stage, added over threads, by second of video."""
     detector, video = Detector(bench.forms[form], providers=[provider]), bench.videos[height]
     detector.score(video)
-    for videos in at_once[:2] if bench.quick else at_once:
+    for videos in (1, 2) if bench.quick else ENDS:
         began = cpu_s(), time.perf_counter()
         with ThreadPoolExecutor(videos) as pool:
             verdicts = list(pool.map(detector.score, [video] * videos))
