@@ -23,8 +23,8 @@ from training.half_precision import halve
 pytestmark = pytest.mark.gpu
 
 CUDA = "CUDAExecutionProvider"
-ROUNDING, HALF_ROUNDING = 2e-3, 0.15
-"""Of logits, which spread by some 2."""
+ROUNDING, HALF_ROUNDING = 1e-4, 0.15
+"""Of logits, which spread by some 2; 1.4e-5 and .09 were seen on an H200."""
 TWO_FRAMES_MS = 67
 
 
