@@ -44,7 +44,7 @@ class SessionPerShape:
     """Runs every shape of input in a session of its own, which is opened when that shape first comes.
 
     ONNX Runtime's CUDA provider plans its convolutions anew whenever a session's input has another shape than the one
-    before: some 2 to 4 s in half precision on an H200, for each of the two or three lengths that a video's chunks have.
+    before: some 2 to 5 s in half precision on an H200, for each of the one to three lengths that a video's chunks have.
     Kept apart, a length is planned once in a process. **Written after that was measured, and not yet measured on a GPU
     itself**: neither what it gains nor what so many sessions take of a GPU's memory.
 
