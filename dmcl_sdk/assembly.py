@@ -9,11 +9,12 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 
-from dmcl_sdk.curve import running_median
-from dmcl_sdk.judging import JudgedRun, Sighting
+from dmcl_sdk.curve import running_median, runs_of
+from dmcl_sdk.judging import JudgedRun
 from dmcl_sdk.localization import SpanRule, find_spans
 from dmcl_sdk.network import ModelSpec
-from dmcl_sdk.segment import Segment, covered_s, merge
+from dmcl_sdk.segment import Segment, covered_s
+from dmcl_sdk.sighting import Sighting, Sightings
 from dmcl_sdk.verdict import (
     Asset,
     Box,
@@ -119,7 +120,7 @@ class FaceCurve:
     """
 
     track_id: int
-    sightings: list[Sighting]
+    sightings: Sightings
     logits: Floats
     times: Floats
 
@@ -147,16 +148,14 @@ def judged_curves(runs: Sequence[JudgedRun], judgement: JudgementRule) -> list[F
 
 
 def _joined(track_id: int, runs: list[JudgedRun]) -> FaceCurve:
-    sightings = [sighting for run in runs for sighting in run.sightings]
-    times = np.array([[sighting.start_s, sighting.end_s] for sighting in sightings])
-    return FaceCurve(track_id, sightings, np.concatenate([_steady(run) for run in runs]), times)
+    sightings = Sightings.joined([run.sightings for run in runs])
+    return FaceCurve(track_id, sightings, np.concatenate([_steady(run) for run in runs]), sightings.times)
 
 
 def _steady(run: JudgedRun) -> Floats:
     if run.logits is None:
         return np.full((len(run.sightings), 3), np.nan)
-    starts_s = np.array([sighting.start_s for sighting in run.sightings])
-    return running_median(run.logits.astype(np.float64), starts_s, STEADY_S)
+    return running_median(run.logits.astype(np.float64), run.sightings.column("start_s"), STEADY_S)
 
 
 def pool(logits: Floats, starts_s: Floats, sharpness: float, window_s: float = POOLING_WINDOW_S) -> float:
@@ -203,7 +202,8 @@ class _Face:
 
     def judged_segments(self) -> list[Segment]:
         """The judged time."""
-        return merge((Segment(a, b) for a, b in self.times[self.judged]), max_gap_s=1e-6)
+        values, edges_s = self.curve.over_time(self.logits[:, 0])
+        return [Segment(*bounds) for bounds in edges_s[runs_of(~np.isnan(values))].tolist()]
 
     def _track(self, track_id: int) -> Track:
         spec, times = self.spec, self.times
@@ -230,11 +230,11 @@ class _Face:
 
     def _keyframes(self) -> tuple[Keyframe, ...]:
         step_s = max(_KEYFRAME_STEP_S, (self.times[-1, 1] - self.times[0, 0]) / _MOST_KEYFRAMES)
-        frames, due_s = [], -np.inf
-        for sighting in self.sightings:
-            if sighting.start_s >= due_s:
-                frames.append(Keyframe(t_ms=round(sighting.start_s * 1000), box=_box(sighting)))
-                due_s = sighting.start_s + step_s
+        starts_s, frames, at = self.times[:, 0], [], 0
+        while at < len(starts_s):
+            sighting = self.sightings[at]
+            frames.append(Keyframe(t_ms=round(sighting.start_s * 1000), box=_box(sighting)))
+            at = int(np.searchsorted(starts_s, sighting.start_s + step_s))
         return tuple(frames)
 
     def spans(self, rule: SpanRule, *, first_id: int) -> list[Span]:
@@ -288,14 +288,9 @@ class _Face:
         return Reason(code=code, message=text, track_id=self.track.track_id, start_ms=start_ms, end_ms=end_ms)
 
 
-def _checks(
-    sightings: Sequence[Sighting], rule: JudgementRule
-) -> list[tuple[ReasonCode, str, npt.NDArray[np.bool_]]]:
+def _checks(sightings: Sightings, rule: JudgementRule) -> list[tuple[ReasonCode, str, npt.NDArray[np.bool_]]]:
     """What can be wrong with a frame: code, words, and in which of N it is."""
-
-    def of(name: str) -> Floats:
-        return np.array([getattr(sighting, name) for sighting in sightings], np.float64)
-
+    of = sightings.column
     return [
         (
             "face_too_small",
@@ -311,14 +306,10 @@ def _checks(
 
 def _with_gaps(times: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
     """Cells over unbroken edges: the sighting that fills each cell, -1 where the face was not seen."""
-    cells, edges = [0], [times[0, 0]]
-    for n in range(1, len(times)):
-        if times[n, 0] - times[n - 1, 1] > 1e-6:
-            edges.append(times[n - 1, 1])
-            cells.append(-1)
-        edges.append(times[n, 0])
-        cells.append(n)
-    return np.array(cells), np.array([*edges, times[-1, 1]])
+    holes = 1 + np.flatnonzero(times[1:, 0] - times[:-1, 1] > 1e-6)
+    cells = np.insert(np.arange(len(times)), holes, -1)
+    edges = np.insert(times[:, 0], holes, times[holes - 1, 1])
+    return cells, np.append(edges, times[-1, 1])
 
 
 def _top_half(logits: Floats) -> float:
@@ -406,11 +397,10 @@ def _stands_out(share: float) -> str:
 
 
 def _quality(faces: list[_Face]) -> Quality | None:
-    sightings = [sighting for face in faces for sighting in face.sightings]
-    if not sightings:
+    if not faces:
         return None
     medians = {
-        name: round(float(np.median([getattr(s, name) for s in sightings])), 4)
+        name: round(float(np.median(np.concatenate([face.sightings.column(name) for face in faces]))), 4)
         for name in ("face_px", "sharpness", "brightness")
     }
     return Quality(**medians)

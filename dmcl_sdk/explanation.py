@@ -176,8 +176,8 @@ def _peak_of(span: Span, run: JudgedRun) -> int | None:
     """The peak's place in a run, if it lies there."""
     if run.track_id != span.track_id or run.logits is None:
         return None
-    inside = (n for n, one in enumerate(run.sightings) if round(one.start_s * 1000) == span.peak_ms)
-    return next(inside, None)
+    inside = np.flatnonzero(np.rint(run.sightings.column("start_s") * 1000) == span.peak_ms)
+    return int(inside[0]) if len(inside) else None
 
 
 def _stretch(span: Span, run: JudgedRun, at: int, spec: ModelSpec) -> Stretch:

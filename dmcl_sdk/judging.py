@@ -16,6 +16,7 @@ import numpy.typing as npt
 from dmcl_sdk.localization import stitch
 from dmcl_sdk.motion import MotionEstimator, half_luma
 from dmcl_sdk.network import Network
+from dmcl_sdk.sighting import Sightings
 from dmcl_sdk.tracking import FaceCrop, TrackerOutput
 
 CHUNK_FRAMES = 192  # what the network holds at once grows with it; what it computes twice shrinks
@@ -31,21 +32,6 @@ Floats = npt.NDArray[np.float64]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """What is kept of a crop once its picture has been judged; the fields are `FaceCrop`'s."""
-
-    frame_index: int
-    start_s: float
-    end_s: float
-    box: tuple[float, float, float, float]
-    face_px: float
-    sharpness: float
-    brightness: float
-    yaw: float
-    visible: float
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class JudgedRun:
     """A finished run.
@@ -58,7 +44,7 @@ class JudgedRun:
     """
 
     track_id: int
-    sightings: list[Sighting]
+    sightings: Sightings
     logits: npt.NDArray[np.float32] | None
     alignments: Floats | None = None
 
@@ -155,16 +141,14 @@ class _OpenRun:
         self._moved = 0  # of which motion has been taken
         self._first = 0  # the held crops' place in the run
         self._answers: list[tuple[int, npt.NDArray[np.float32]]] = []
-        self._sightings: list[Sighting] = []
-        self._alignments = array("d")  # a tenth of what tuples would hold
+        # bare numbers, all that grows with the run
+        self._sightings, self._alignments = array("d"), array("d")
 
     def add(self, crop: FaceCrop) -> None:
-        self._sightings.append(
-            Sighting(
-                crop.frame_index, crop.start_s, crop.end_s, crop.box, crop.face_px,
-                crop.sharpness, crop.brightness, crop.yaw, crop.visible,
-            )
-        )  # fmt: skip
+        self._sightings.extend((
+            crop.frame_index, crop.start_s, crop.end_s, *crop.box, crop.face_px,
+            crop.sharpness, crop.brightness, crop.yaw, crop.visible,
+        ))  # fmt: skip
         self._alignments.extend(crop.alignment)
         self._crops[self._held] = crop.image
         self._held += 1
@@ -183,9 +167,10 @@ class _OpenRun:
             self._answer(0, whole)
             if whole < held:  # the last few frames: a short chunk that ends with them
                 self._answer(held - min(_TAIL_FRAMES, whole), held)
-        logits = stitch(len(self._sightings), self._answers) if self._answers else None
-        alignments = np.array(self._alignments).reshape(-1, 4)
-        return JudgedRun(track_id, self._sightings, logits, alignments)
+        alignments = np.frombuffer(self._alignments).reshape(-1, 4)
+        sightings = Sightings(np.frombuffer(self._sightings).reshape(len(alignments), -1))
+        logits = stitch(len(sightings), self._answers) if self._answers else None
+        return JudgedRun(track_id, sightings, logits, alignments)
 
     def _answer(self, start: int, end: int) -> None:
         """The network's logits for held crops [start, end)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from dmcl_sdk import Detector, VideoError
 from dmcl_sdk.assembly import STEADY_S, FaceCurve, pool
-from dmcl_sdk.judging import Sighting
+from dmcl_sdk.sighting import Sightings
 
 Floats = npt.NDArray[np.float64]
 
@@ -43,7 +43,7 @@ class Scored:
     def face_px(self) -> float:
         """Median width of the worst face in pixels; NaN without one."""
         curve = self.curve
-        return float("nan") if curve is None else float(np.median([one.face_px for one in curve.sightings]))
+        return float("nan") if curve is None else float(np.median(curve.sightings.column("face_px")))
 
 
 def score_video(detector: Detector, video: Path) -> Scored:
@@ -138,10 +138,9 @@ def _ranked(detector: Detector, curves: Iterable[FaceCurve], problem: str = "") 
 def _write(file: Path, scored: Scored) -> None:
     arrays: dict[str, Any] = {"problem": np.array(scored.problem)}
     for number, face in enumerate(scored.faces):
-        rows = [_flat(sighting) for sighting in face.sightings]
         arrays |= {
             f"track{number}": np.array(face.track_id),
-            f"sightings{number}": np.array(rows, np.float64),
+            f"sightings{number}": face.sightings.rows,
             f"logits{number}": face.logits,
             f"times{number}": face.times,
         }
@@ -156,20 +155,10 @@ def _read(file: Path, detector: Detector) -> Scored:
         faces = [
             FaceCurve(
                 int(arrays[f"track{number}"]),
-                [_sighting(row) for row in arrays[f"sightings{number}"]],
+                Sightings(arrays[f"sightings{number}"]),
                 arrays[f"logits{number}"],
                 arrays[f"times{number}"],
             )
             for number in range(sum(name.startswith("track") for name in arrays.files))
         ]
         return _ranked(detector, faces, str(arrays["problem"]))
-
-
-def _flat(sighting: Sighting) -> list[float]:
-    index, start_s, end_s, box, *rest = astuple(sighting)
-    return [index, start_s, end_s, *box, *rest]
-
-
-def _sighting(row: Floats) -> Sighting:
-    index, start_s, end_s, left, top, width, height, *rest = row.tolist()
-    return Sighting(int(index), start_s, end_s, (left, top, width, height), *rest)

@@ -82,13 +82,14 @@ def ticks(start_s: float, end_s: float) -> list[tuple[float, float]]:
 
 def boxes(curve: FaceCurve) -> list[list[int]]:
     """Where the face was: [ms, left, top, width, height], sides in 1/10000 of the frame; about ten a second."""
-    length = curve.times[-1, 1] - curve.times[0, 0]
-    step_s, due_s, kept = max(_BOX_STEP_S, length / _MOST_BOXES), -np.inf, []
-    for before, sighting in zip([None, *curve.sightings], curve.sightings, strict=False):
-        resumed = before is None or sighting.start_s - before.end_s > 1e-6
-        if sighting.start_s >= due_s or resumed:
-            kept.append([round(sighting.start_s * 1000), *(round(10_000 * edge) for edge in sighting.box)])
-            due_s = sighting.start_s + step_s
+    starts_s, ends_s = curve.times.T
+    resumed = np.append(True, starts_s[1:] - ends_s[:-1] > 1e-6)
+    step_s, due_s, kept = max(_BOX_STEP_S, (ends_s[-1] - starts_s[0]) / _MOST_BOXES), -np.inf, []
+    for at, start_s in enumerate(starts_s):
+        if start_s >= due_s or resumed[at]:
+            box = curve.sightings[at].box
+            kept.append([round(start_s * 1000), *(round(10_000 * edge) for edge in box)])
+            due_s = start_s + step_s
     return kept
 
 

@@ -308,7 +308,7 @@ def unflagged(verdict: Verdict, explanation: Explanation, at_s: float) -> list[B
     for curve in explanation.curves:
         if curve.track_id in flagged:
             continue
-        near = min(curve.sightings, key=lambda sighting: abs(sighting.start_s - at_s))
+        near = curve.sightings[int(abs(curve.times[:, 0] - at_s).argmin())]
         if abs(near.start_s - at_s) <= 0.5:
             left, top, width, height = near.box
             found.append(Box(left=left, top=top, width=max(width, 1e-5), height=max(height, 1e-5)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from bisect import bisect_left
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import numpy as np
 from dmcl_sdk.errors import DeploymentError
 from dmcl_sdk.explanation import Explanation
 from dmcl_sdk.report.pictures import redacted
+from dmcl_sdk.sighting import Sightings
 from dmcl_sdk.verdict import Box, Verdict
 from dmcl_sdk.video import VideoLimits, open_video
 
@@ -30,7 +33,9 @@ def redacted_copy(
         VideoError: the video cannot be read.
         DeploymentError: this build of FFmpeg has no H.264 encoder.
     """
-    hidden, kept = _places(verdict, explanation, flagged=False), _places(verdict, explanation, flagged=True)
+    found = {span.track_id for span in verdict.spans}
+    hidden = [curve.sightings for curve in explanation.curves if curve.track_id not in found]
+    kept = [curve.sightings for curve in explanation.curves if curve.track_id in found]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "redacted.mp4"
         with (
@@ -40,7 +45,7 @@ def redacted_copy(
             stream = None
             for frame in frames:
                 image = frame.image(LONGER_SIDE_PX)
-                image = redacted(image, hidden.get(frame.index, ()), kept.get(frame.index, ()))
+                image = redacted(image, _places(hidden, frame.index), _places(kept, frame.index))
                 even = np.ascontiguousarray(image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2])
                 if stream is None:
                     stream = _stream(output, even.shape[1], even.shape[0])
@@ -66,14 +71,13 @@ def _stream(output: av.container.OutputContainer, width: int, height: int) -> av
     return stream
 
 
-def _places(verdict: Verdict, explanation: Explanation, *, flagged: bool) -> dict[int, list[Box]]:
-    """Where faces with, or without, a finding are in each frame, by its number."""
-    found = {span.track_id for span in verdict.spans}
-    places: dict[int, list[Box]] = {}
-    for curve in explanation.curves:
-        if (curve.track_id in found) is flagged:
-            for sighting in curve.sightings:
-                left, top, width, height = sighting.box
-                box = Box(left=left, top=top, width=max(width, 1e-5), height=max(height, 1e-5))
-                places.setdefault(sighting.frame_index, []).append(box)
-    return places
+def _places(faces: Sequence[Sightings], frame_index: int) -> list[Box]:
+    """Where those of the faces are that a frame shows."""
+    found = []
+    for sightings in faces:
+        indices = sightings.column("frame_index")
+        at = bisect_left(indices, frame_index)
+        if at < len(indices) and indices[at] == frame_index:
+            left, top, width, height = sightings[at].box
+            found.append(Box(left=left, top=top, width=max(width, 1e-5), height=max(height, 1e-5)))
+    return found

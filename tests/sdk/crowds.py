@@ -6,8 +6,9 @@ import numpy as np
 
 from dmcl_sdk.assembly import JudgementRule, assemble, judged_curves
 from dmcl_sdk.explanation import Explanation
-from dmcl_sdk.judging import JudgedRun, Sighting
+from dmcl_sdk.judging import JudgedRun
 from dmcl_sdk.localization import SpanRule
+from dmcl_sdk.sighting import Sighting, Sightings
 from dmcl_sdk.testing import scripted_spec
 from dmcl_sdk.verdict import Asset, FrameRate
 
@@ -54,4 +55,4 @@ def _run(face: int, faces: int, seconds: int, spans: int, span_s: float) -> Judg
         )
         for n in range(len(at))
     ]
-    return JudgedRun(face, sightings, logits.astype(np.float32))
+    return JudgedRun(face, Sightings.of(sightings), logits.astype(np.float32))

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from dmcl_sdk.assembly import JudgementRule, assemble, face_curves, pool
 from dmcl_sdk.calibration import AbstentionRule, Platt
-from dmcl_sdk.judging import JudgedRun, Sighting
+from dmcl_sdk.judging import JudgedRun
 from dmcl_sdk.localization import SpanRule
+from dmcl_sdk.sighting import Sighting, Sightings
 from dmcl_sdk.testing import scripted_spec
 from dmcl_sdk.verdict import Asset, Reason, Verdict
 
@@ -25,7 +26,7 @@ def run(
         Sighting(n, start_s + n / fps, start_s + (n + 1) / fps, (0.1, 0.1, 0.5, 0.5), **measures)
         for n in range(len(logits))
     ]
-    return JudgedRun(track, sightings, np.repeat(np.array(logits, np.float32)[:, None], 3, 1))
+    return JudgedRun(track, Sightings.of(sightings), np.repeat(np.array(logits, np.float32)[:, None], 3, 1))
 
 
 def verdict(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmcl_sdk.judging import CHUNK_FRAMES, LEAST_FRAMES, Judge, JudgeBeside, JudgedRun, Stopwatch
+from dmcl_sdk.judging import (
+    CHUNK_FRAMES,
+    LEAST_FRAMES,
+    OVERLAP_FRAMES,
+    Judge,
+    JudgeBeside,
+    JudgedRun,
+    Stopwatch,
+)
 from dmcl_sdk.motion import motion_fields
 from dmcl_sdk.network import FrameCurves
 from dmcl_sdk.testing import ScriptedNetwork, scripted_spec
@@ -109,6 +118,18 @@ def test_a_judge_beside_the_tracker_finishes_the_same_runs() -> None:
     assert run.logits is not None
     assert alone.logits is not None
     assert np.array_equal(run.logits, alone.logits)
+
+
+def test_hours_of_a_face_are_held_in_less_than_two_hundred_bytes_a_frame() -> None:
+    judge, image = Judge(ScriptedNetwork(lambda _: (0.0, 0.0, 0.0), SPEC), Stopwatch()), numbered(1)[0]
+    held, step = [], CHUNK_FRAMES - OVERLAP_FRAMES  # as many crops wait after each
+    tracemalloc.start()
+    for index in range(4 * step):
+        if index % step == 0:
+            held.append(tracemalloc.get_traced_memory()[0])
+        judge.take(TrackerOutput([crop(index, image)]))
+    tracemalloc.stop()
+    assert held[-1] - held[1] < 200 * 2 * step
 
 
 def test_what_fails_beside_the_tracker_fails_the_video() -> None:

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from dmcl_sdk.assembly import FaceCurve
 from dmcl_sdk.calibration import AbstentionRule
-from dmcl_sdk.judging import Sighting
 from dmcl_sdk.network import ModelSpec
+from dmcl_sdk.sighting import Sighting, Sightings
 from dmcl_sdk.testing import scripted_spec
 from training.data.manifest import Clip
 from training.figures import Labelled
@@ -31,7 +31,7 @@ def face_of(logits: npt.ArrayLike, track_id: int = 0) -> FaceCurve:
         for n, start in enumerate(starts)
     ]
     times = np.column_stack([starts, np.arange(1, len(values) + 1) / 25])
-    return FaceCurve(track_id, seen, np.column_stack([values] * 3), times)
+    return FaceCurve(track_id, Sightings.of(seen), np.column_stack([values] * 3), times)
 
 
 def scored_as(logit: float) -> Scored:
