@@ -59,8 +59,8 @@ def bench(  # noqa: PLR0917 - typer makes options of them
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Instead: how cost grows with duration (16 times --seconds), faces, rows and videos at once, of the "
-            "example alone; writes scale.json and, with matplotlib, scale.svg.",
+            help="Instead: how cost grows with duration (from --seconds to two minutes), faces, rows and videos at "
+            "once, of the example alone; writes scale.json and, with matplotlib, scale.svg.",
         ),
     ] = None,
     json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write every figure.")] = None,
@@ -175,7 +175,7 @@ def _grown(folder: Path, seconds: int, model: Path | None, providers: list[str] 
             else:
                 points += 1
                 if on_progress is not None:
-                    on_progress(points, points_in_all())
+                    on_progress(points, points_in_all(seconds))
     write(to_text(series))
 
 

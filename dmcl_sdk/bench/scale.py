@@ -25,11 +25,11 @@ from dmcl_sdk.bench.cold import ColdStart, cold_start
 from dmcl_sdk.bench.turns import cpu_s
 from dmcl_sdk.detector import Detector
 
-DURATIONS = 1, 2, 4, 8, 16
-"""Lengths of a video, in lengths of the shortest."""
+LONGEST_S = 120
 FACES = 1, 2, 4, 8
 ROWS = 360, 720, 1080, 2160
-AT_ONCE = 1, 2, 4, 8
+THREADS = 1, 2, 4, 8
+PROCESSES = 1, 2, 3, 4
 
 _RATE = 30
 _TILE, _GRID = (320, 360), (4, 2)  # width and height of a face's own picture; how many across and down
@@ -47,7 +47,7 @@ class Point:
         video_s: seconds of video, of all videos together.
         cpu_s: user and system seconds.
         wall_s: seconds that passed.
-        peak_mib: most memory that was resident, of a process that was started for it; None where none was.
+        peak_mib: most memory that was resident, of all processes that were started for it; None where none was.
     """
 
     at: int
@@ -89,21 +89,29 @@ def measure(
     def alone(at: int, length_s: int, pictures: Iterator[Image]) -> Point:
         return _point(at, length_s, [scored(made(length_s, pictures))])
 
-    yield from _series("duration", "s", [n * seconds for n in DURATIONS], lambda n: alone(n, n, _one_face()))
+    yield from _series("duration", "s", durations(seconds), lambda n: alone(n, n, _one_face()))
     yield from _series("faces", "faces", FACES, lambda n: alone(n, seconds, _tiled(n)))
     yield from _series("rows", "rows", ROWS, lambda n: alone(n, seconds, _resized(n)))
     clip = made(seconds, _one_face())
     with Detector(model, providers=providers) as detector:
         detector.score(clip)  # and everything is warm
-        yield from _series("threads", "videos at once", AT_ONCE, partial(_threads, detector, clip, seconds))
+        yield from _series("threads", "videos at once", THREADS, partial(_threads, detector, clip, seconds))
     yield from _series(
-        "processes", "videos at once", AT_ONCE, lambda n: _point(n, n * seconds, _together(n, scored, clip))
+        "processes", "videos at once", PROCESSES, lambda n: _point(n, n * seconds, _together(n, scored, clip))
     )
 
 
-def points_in_all() -> int:
+def durations(shortest_s: int) -> list[int]:
+    """Lengths of a video in seconds, each twice the one before, up to two minutes at least."""
+    lengths = [shortest_s]
+    while lengths[-1] < LONGEST_S:
+        lengths.append(2 * lengths[-1])
+    return lengths
+
+
+def points_in_all(seconds: int) -> int:
     """How many points `measure` gives."""
-    return sum(map(len, (DURATIONS, FACES, ROWS, AT_ONCE, AT_ONCE)))
+    return sum(map(len, (durations(seconds), FACES, ROWS, THREADS, PROCESSES)))
 
 
 def to_json(conditions: dict[str, Any], series: Sequence[Series]) -> dict[str, Any]:
@@ -140,7 +148,8 @@ def _point(at: int, video_s: float, colds: Sequence[ColdStart]) -> Point:
     """Of fresh processes, from where their detectors are ready."""
     spent = sum(cold.cpu_s - cold.ready_cpu_s for cold in colds)
     passed = max(cold.verdict_s - cold.ready_s for cold in colds)
-    return Point(at, video_s, spent, passed, colds[0].peak_mib)
+    peaks = [cold.peak_mib for cold in colds if cold.peak_mib is not None]
+    return Point(at, video_s, spent, passed, sum(peaks) if peaks else None)
 
 
 def _threads(detector: Detector, clip: Path, seconds: int, videos: int) -> Point:

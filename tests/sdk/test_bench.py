@@ -14,7 +14,7 @@ from dmcl_sdk.bench.clips import versions
 from dmcl_sdk.bench.cold import cold_start
 from dmcl_sdk.bench.peers import PEER_KEY, read_peers
 from dmcl_sdk.bench.plots import draw
-from dmcl_sdk.bench.scale import Point, Series, to_text
+from dmcl_sdk.bench.scale import Point, Series, durations, to_text
 from dmcl_sdk.bench.stages import STAGES
 from dmcl_sdk.bench.turns import Cost, Ratio, Work, in_turns
 from dmcl_sdk.errors import ModelError, VideoError
@@ -106,6 +106,11 @@ def test_growth_is_of_the_example_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "figures").exists()
 
 
+@pytest.mark.parametrize(("shortest", "lengths"), [(30, [30, 60, 120]), (50, [50, 100, 200]), (300, [300])])
+def test_durations_double_until_they_reach_two_minutes(shortest: int, lengths: list[int]) -> None:
+    assert durations(shortest) == lengths
+
+
 def test_growth_is_drawn_with_units_and_the_same_figures_give_the_same_file(tmp_path: Path) -> None:
     names = "duration", "faces", "rows", "threads", "processes"
     series = [Series(name, "", [Point(n, 4.0, 2.0 * n, 2.0, 300.0) for n in (1, 2, 4)]) for name in names]
@@ -162,7 +167,8 @@ def test_growth_is_measured_with_duration_faces_rows_and_videos_at_once(tmp_path
     series = {
         one["name"]: one["points"] for one in json.loads((tmp_path / "scale.json").read_text())["series"]
     }
-    assert [point["at"] for point in series["duration"]] == [1, 2, 4, 8, 16]
+    assert [point["at"] for point in series["duration"]] == [1, 2, 4, 8, 16, 32, 64, 128]
     assert series["duration"][-1]["cpu_s"] > 4 * series["duration"][0]["cpu_s"]
+    assert series["duration"][-1]["peak_mib"] < series["duration"][4]["peak_mib"] + 50
     assert series["faces"][-1]["cpu_s"] > 2 * series["faces"][0]["cpu_s"]
     assert {"rows", "threads", "processes"} <= set(series)
