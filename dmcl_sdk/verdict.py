@@ -270,7 +270,10 @@ class Runtime(_Frozen):
 
 
 class Timings(_Frozen):
-    """Wall seconds by stage; the only part of a verdict that differs from run to run."""
+    """Wall seconds by stage; the only part of a verdict that differs from run to run.
+
+    Stages overlap, in threads of their own: their seconds may add up to more than `total_s`.
+    """
 
     decode_s: float = 0.0
     faces_s: float = 0.0
