@@ -154,7 +154,7 @@ def test_the_command_writes_a_report_and_says_what_comes_next(videos: Path, tmp_
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere", "--finetune", "--from", "START"], "nowhere"),
+        (["nowhere", "--finetune", "--from", "START"], "nowhere is not there: give a manifest CSV"),
         (["MINE"], "is a folder: give a configuration"),
         (["MINE", "--finetune", "--from", "elsewhere.safetensors"], "elsewhere.safetensors is not there"),
         (["MINE", "--finetune", "--from", "START", "--train", "hands"], "train"),
