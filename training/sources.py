@@ -20,7 +20,9 @@ def read_clips(data: Path, *, allow_missing: bool = False) -> list[Clip]:
         ValueError: there is no such file or folder, it has another shape, or it names what is not there.
     """
     if not data.exists():
-        raise ValueError(f"{data} is not there: give a manifest CSV, a folder with real/ and fake/, or a pack")
+        raise ValueError(
+            f"{data} is not there: give a manifest CSV, a folder with real/ and fake/, or a pack"
+        )
     if is_pack(data):
         return list(read_pack(data).clips())
     try:

@@ -140,17 +140,18 @@ def load_pairs(config: TrainConfig, clips: list[Clip], place: Place, *, split: s
     """The pairs of one split; crops that are not cached yet are made.
 
     Raises:
-        ValueError: the split has no video in which a real face is seen for long enough.
+        ValueError: the split has no video in which a real face is seen for long enough, or no photograph of the
+            rights that are asked for.
     """
     size = config.network
     chosen = [clip for clip in clips if clip.split == split]
     if not chosen:
         raise ValueError(f"{config.data}: none of its {len(clips)} videos is in the split {split}")
-    sources = load_sources(chosen, config.cache, size_px=size.size_px, workers=config.workers, place=place)
     source = photographs_of(config)
     photographs = (
         read_photographs(source, split=split, size_px=size.size_px, rights=config.rights) if source else []
     )
+    sources = load_sources(chosen, config.cache, size_px=size.size_px, workers=config.workers, place=place)
     return ClipPairs(
         sources,
         photographs,

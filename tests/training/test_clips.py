@@ -91,6 +91,12 @@ def test_photographs_are_those_of_a_split_and_of_the_rights_that_are_asked_for(t
     assert shades("train") == [20, 40]
     assert shades("train", "public domain", "CC BY") == [20]
     assert shades("val", "CC BY 4.0") == [60]
+    with pytest.raises(
+        ValueError,
+        match=r"no photograph's of the split train begin with any of \('public domain',\); .*'research use'",
+    ):
+        shades("train", "public domain")
+    assert shades("test", "public domain") == []
 
 
 def genuine_pairs(folder: Path, mix: Mix, spans: tuple[Segment, ...] | None = None) -> ClipPairs:

@@ -342,7 +342,8 @@ def read_photographs(
     right is the person's own (the viewer's left); and `rights`, if only those that begin in given ways are wanted.
 
     Raises:
-        ValueError: a photograph is missing, or the pack is damaged or of another size.
+        ValueError: a photograph is missing, there are some and none of such rights, or the pack is damaged or of
+            another size.
     """
     if is_pack(manifest):
         pack = read_pack(manifest)
@@ -358,16 +359,22 @@ def photograph_rows(
     """The rows of a CSV as `read_photographs` takes it, each with its aligned photograph.
 
     Raises:
-        ValueError: a photograph is missing.
+        ValueError: a photograph is missing, or there are some and none of such rights.
     """
     points = ("reye", "leye", "nose", "rmouth", "lmouth")
     with manifest.open(newline="") as file:
-        for row in csv.DictReader(file):
-            if row["split"] != split or (rights and not row.get("rights", "").startswith(rights)):
-                continue
-            image = cv2.imread(str(manifest.parent / row["file"]))
-            if image is None:
-                raise ValueError(f"{manifest}: {row['file']} is missing or no picture")
-            landmarks = np.array([[float(row[f"{p}_x"]), float(row[f"{p}_y"])] for p in points])
-            rgb = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
-            yield row, align_photograph(rgb, landmarks, size_px)
+        rows = [row for row in csv.DictReader(file) if row["split"] == split]
+    allowed = [row for row in rows if not rights or (row.get("rights") or "").startswith(rights)]
+    if rows and not allowed:
+        named = sorted({row.get("rights") or "none" for row in rows})
+        raise ValueError(
+            f"rights: no photograph's of the split {split} begin with any of {rights}; {manifest} has {named}; "
+            "leave the key photographs out to do without"
+        )
+    for row in allowed:
+        image = cv2.imread(str(manifest.parent / row["file"]))
+        if image is None:
+            raise ValueError(f"{manifest}: {row['file']} is missing or no picture")
+        landmarks = np.array([[float(row[f"{p}_x"]), float(row[f"{p}_y"])] for p in points])
+        rgb = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+        yield row, align_photograph(rgb, landmarks, size_px)

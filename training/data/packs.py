@@ -224,8 +224,14 @@ class Pack:
         """The photographs of a split, with margin; with `rights`, those alone whose rights begin so.
 
         Raises:
-            ValueError: they are damaged.
+            ValueError: they are damaged, or there are some and none of such rights.
         """
+        named = {row.rights for part in self.index.photographs if part.split == split for row in part.rows}
+        if rights and named and not any(name.startswith(rights) for name in named):
+            raise ValueError(
+                f"rights: no photograph's of the split {split} begin with any of {rights}; {self.path} has "
+                f"{sorted(named)}"
+            )
         return [
             crop
             for part in self.index.photographs
