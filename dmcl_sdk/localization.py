@@ -5,6 +5,7 @@ overlapping chunks ─ stitch ─> one curve ─ propose_spans ─ find_spans �
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -44,8 +45,7 @@ def find_spans(
     """The stretches that stand out most and do not overlap, in order of time.
 
     Proposals are taken by falling contrast, each unless it overlaps one taken before, and broken where more than
-    `max_gap_s` was not judged: a span neither begins nor ends with unjudged frames. There are at most as many as
-    `ProposalRule.max_proposals` says.
+    `max_gap_s` was not judged: a span neither begins nor ends with unjudged frames.
 
     Args:
         scores: (N,) probabilities, NaN where not judged.
@@ -62,13 +62,18 @@ def find_spans(
     """
     rule = rule or SpanRule()
     curve = Curve.of(scores, edges_s)
-    proposed = propose_spans(
-        scores, edges_s, ProposalRule(min_duration_s=rule.min_duration_s, max_gap_s=rule.max_gap_s)
+    proposals = ProposalRule(min_duration_s=rule.min_duration_s, max_gap_s=rule.max_gap_s)
+    # all of them: a ranking may end somewhere, but a span that is left out is time that nobody looks at
+    clear = replace(
+        proposals,
+        max_proposals=max(1, len(curve.values)),
+        min_score=max(rule.min_contrast, proposals.min_score),
     )
-    runs = _judged(curve, _disjoint([one for one in proposed if one.score >= rule.min_contrast]), rule)
+    runs = _judged(curve, _disjoint(propose_spans(scores, edges_s, clear)), rule)
     if at_least_one and not len(runs) and curve.judged_frames[-1]:
         whole = Segment(float(curve.edges_s[0]), float(curve.edges_s[-1]))
-        runs = _judged(curve, proposed[:1] or [whole], replace(rule, min_duration_s=0.0))
+        most = propose_spans(scores, edges_s, replace(proposals, max_proposals=1))
+        runs = _judged(curve, most or [whole], replace(rule, min_duration_s=0.0))
     return as_segments(curve.edges_s[runs], _top_half_means(curve, runs))
 
 
@@ -76,9 +81,12 @@ def _disjoint(ranked: list[Segment]) -> list[Segment]:
     """Each segment unless it overlaps one before it; in order of time."""
     taken: list[Segment] = []
     for one in ranked:
-        if all(one.end_s <= other.start_s or one.start_s >= other.end_s for other in taken):
-            taken.append(one)
-    return sorted(taken)
+        at = bisect(taken, one)
+        if (at == 0 or taken[at - 1].end_s <= one.start_s) and (
+            at == len(taken) or one.end_s <= taken[at].start_s
+        ):
+            taken.insert(at, one)
+    return taken
 
 
 def _judged(curve: Curve, segments: list[Segment], rule: SpanRule) -> Runs:

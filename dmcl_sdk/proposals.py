@@ -107,6 +107,7 @@ def propose_spans(scores: ArrayLike, edges_s: ArrayLike, rule: ProposalRule | No
     score = _standing_out(odds, bridged, runs, rule)
     # A level pairs a rise with so many falls: so many of the best hold max_proposals that are disjoint.
     best = np.argsort(-score, kind="stable")[: rule.max_proposals * rule.levels * rule.falls]
+    best = best[score[best] >= rule.min_score]
     return soft_nms(
         as_segments(odds.edges_s[runs[best]], score[best]),
         sigma=rule.sigma,
@@ -134,15 +135,17 @@ def soft_nms(
     ordered = sorted(segments, key=lambda segment: (-segment.score, segment.start_s, segment.end_s))
     bounds_s = np.array([(segment.start_s, segment.end_s) for segment in ordered]).reshape(-1, 2)
     scores = np.array([segment.score for segment in ordered])
-    waiting = np.ones(len(ordered), bool)
     taken: list[Segment] = []
-    while waiting.any() and len(taken) < max_count:
-        best = int(np.where(waiting, scores, -1.0).argmax())
+    while len(scores) and len(taken) < max_count:
+        best = int(scores.argmax())
         if scores[best] < min_score:
             break
-        taken.append(Segment(ordered[best].start_s, ordered[best].end_s, float(scores[best])))
-        waiting[best] = False
-        scores *= np.exp(-(iou_matrix(bounds_s[best : best + 1], bounds_s)[0] ** 2) / sigma)
+        start_s, end_s = bounds_s[best].tolist()
+        taken.append(Segment(start_s, end_s, float(scores[best])))
+        scores[best] = -1.0
+        # the others keep their scores; hours have thousands, and few overlap one
+        near = np.flatnonzero((scores > 0) & (bounds_s[:, 0] < end_s) & (bounds_s[:, 1] > start_s))
+        scores[near] *= np.exp(-(iou_matrix(bounds_s[best : best + 1], bounds_s[near])[0] ** 2) / sigma)
     return taken
 
 

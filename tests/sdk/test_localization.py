@@ -54,6 +54,12 @@ class TestSpans:
 
         assert bounds(find_spans(*curve)) == [(2.0, 3.0), (5.0, 6.0)]
 
+    def test_none_of_many_is_left_out(self) -> None:
+        scores = np.tile(np.repeat([0.05, 0.95, 0.05], [40, 20, 40]), 150)
+        spans = find_spans(scores, np.arange(len(scores) + 1) / 25)
+
+        assert [span.start_s for span in spans] == pytest.approx([4 * n + 1.6 for n in range(150)], abs=0.05)
+
     def test_time_is_presentation_time_whatever_the_frame_rate(self) -> None:
         edges_s = [0.0, 1.0, 2.0, 2.1, 3.3, 4.0, 5.0]
 
