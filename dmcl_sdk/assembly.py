@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -247,8 +248,8 @@ class _Face:
         return [self._span(segment, first_id + number) for number, segment in enumerate(found)]
 
     def _span(self, segment: Segment, span_id: int) -> Span:
-        starts = self.times[:, 0]
-        inside = np.flatnonzero((starts >= segment.start_s) & (starts < segment.end_s))
+        first, after = (bisect_left(self.times[:, 0], at_s) for at_s in (segment.start_s, segment.end_s))
+        inside = np.arange(first, after)
         judged = inside[self.judged[inside]]
         peak = judged[int(np.argmax(self.logits[judged, 0]))]
         rgb = self.spec.rgb_calibration.probability(_top_half(self.logits[judged, 1]))

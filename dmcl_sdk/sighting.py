@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import overload
 
 import numpy as np
@@ -88,5 +88,7 @@ class Sightings(Sequence[Sighting]):
 
 
 def _flat(one: Sighting) -> list[float]:
-    index, start_s, end_s, box, *measures = astuple(one)
-    return [index, start_s, end_s, *box, *measures]
+    return [
+        one.frame_index, one.start_s, one.end_s, *one.box,
+        one.face_px, one.sharpness, one.brightness, one.yaw, one.visible,
+    ]  # fmt: skip
