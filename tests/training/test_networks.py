@@ -184,6 +184,12 @@ def test_noisy_or_is_sure_when_one_span_is() -> None:
     assert clear < 0.01
 
 
+@pytest.mark.parametrize("logit", [-25.0, -12.0, -5.0, -4.5, 0.0, 9.0])
+def test_noisy_or_of_equal_spans_keeps_their_digits_however_little_they_say(logit: float) -> None:
+    weight = torch.full((3,), 1 / 3)
+    assert float(noisy_or(torch.full((3,), logit), weight)) == pytest.approx(logit, abs=1e-5)
+
+
 @given(st.floats(0.1, 5), st.floats(-5, 5))
 def test_pooling_a_level_curve_gives_its_level(sharpness: float, level: float) -> None:
     assert float(pool_logits(torch.full((1, 20), level), sharpness)) == pytest.approx(level, abs=1e-4)

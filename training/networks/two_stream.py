@@ -23,6 +23,7 @@ from training.networks.msmr import EqualPriority, Explanation, motion_targets, s
 from training.networks.streams import LitePictures, PlainPictures, Stream
 
 PLACES_SIDE = 4
+_SMALL = 1e-2
 
 
 @dataclass(frozen=True)
@@ -334,8 +335,11 @@ class TwoStream(nn.Module):
 
 def noisy_or(logits: Tensor, weight: Tensor) -> Tensor:
     """The logit of p = 1 - prod (1 - p_s) ** weight_s over the last axis: (B, T, K) -> (B, T)."""
-    hazard = (F.softplus(logits) * weight).sum(-1).clamp(1e-6, 30.0)  # -log(1 - p)
-    return hazard + torch.log(-torch.expm1(-hazard))
+    hazard = (F.softplus(logits) * weight).sum(-1).clamp(1e-12, 30.0)  # -log(1 - p)
+    # ONNX knows no expm1, and 1 - exp(-hazard) would keep no digits of a small one
+    small = hazard.clamp(max=_SMALL)
+    series = torch.log(small * (1 - small / 2 + small * small / 6))
+    return hazard + torch.where(hazard < _SMALL, series, torch.log1p(-torch.exp(-hazard.clamp(min=_SMALL))))
 
 
 def pool_logits(logits: Tensor, sharpness: float) -> Tensor:
