@@ -78,7 +78,7 @@ def bench(  # noqa: PLR0917 - typer makes options of them
     """
     from dmcl_sdk.bench.clips import BITRATES_KBPS, BenchClip, example, versions
     from dmcl_sdk.bench.peers import read_peers
-    from dmcl_sdk.detector import Detector
+    from dmcl_sdk.plugins import open_default
 
     rows = [int(part) for part in heights.split(",") if part.strip().isdigit()]
     if len(rows) != len([part for part in heights.split(",") if part.strip()]) or not set(rows) <= set(
@@ -96,7 +96,10 @@ def bench(  # noqa: PLR0917 - typer makes options of them
         return
     try:
         files = videos or [example()]
-        with tempfile.TemporaryDirectory() as folder, Detector(model, providers=providers) as detector:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            open_default(model=None if model is None else str(model), providers=providers) as detector,
+        ):
             clips: list[BenchClip] = []
             for number, file in enumerate(files):
                 own = Path(folder) / str(number)

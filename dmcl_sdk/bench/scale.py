@@ -24,6 +24,7 @@ from dmcl_sdk.bench.clips import BITRATES_KBPS, example
 from dmcl_sdk.bench.cold import ColdStart, cold_start
 from dmcl_sdk.bench.turns import cpu_s
 from dmcl_sdk.detector import Detector
+from dmcl_sdk.plugins import open_default
 
 LONGEST_S = 120
 FACES = 1, 2, 4, 8
@@ -93,7 +94,7 @@ def measure(
     yield from _series("faces", "faces", FACES, lambda n: alone(n, seconds, _tiled(n)))
     yield from _series("rows", "rows", ROWS, lambda n: alone(n, seconds, _resized(n)))
     clip = made(seconds, _one_face())
-    with Detector(model, providers=providers) as detector:
+    with open_default(model=None if model is None else str(model), providers=providers) as detector:
         detector.score(clip)  # and everything is warm
         yield from _series("threads", "videos at once", THREADS, partial(_threads, detector, clip, seconds))
     yield from _series(

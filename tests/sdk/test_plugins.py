@@ -5,10 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 
 from dmcl_sdk.cli import OF_EXTRAS
-from dmcl_sdk.plugins import command_entry_points, origin
+from dmcl_sdk.plugins import command_entry_points, open_default, origin
 
 SOURCES = {
     "app.py": """
@@ -114,3 +115,16 @@ def test_a_command_that_does_not_load_says_whose_it_is(site: Path, command: str,
 
 def test_no_package_can_take_the_place_of_an_own_command(site: Path) -> None:
     assert dmcl(site, "schema", "verdict").stdout.startswith("{")
+
+
+def test_a_process_that_scores_wakes_no_more_than_two_of_opencvs_threads() -> None:
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(16)
+        open_default()
+        assert cv2.getNumThreads() == 2
+        cv2.setNumThreads(1)
+        open_default()
+        assert cv2.getNumThreads() == 1
+    finally:
+        cv2.setNumThreads(before)
