@@ -51,7 +51,8 @@ lint: $(DEV)  ## Format and lint rules
 
 types: $(DEV)  ## mypy, strict
 	$(BIN)/mypy
-	$(BIN)/mypy examples benchmarks
+	$(BIN)/mypy examples
+	$(BIN)/mypy --explicit-package-bases benchmarks
 
 layers: $(DEV)  ## Which package may import which
 	$(BIN)/lint-imports
