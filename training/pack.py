@@ -24,7 +24,7 @@ import torch
 
 from dmcl_sdk.network import PREPROCESSING_VERSION
 from training.config import TrainConfig
-from training.data.clips import photograph_rows
+from training.data.clips import photograph_rows, require_rights
 from training.data.coding import CODING, Crop, decode, encode, psnr_db
 from training.data.manifest import Clip
 from training.data.packs import (
@@ -93,6 +93,8 @@ def pack(config: TrainConfig, file: Path) -> Packed:
     if is_pack(config.data):
         raise ValueError(f"data: {config.data} is a pack already; packs are made from videos")
     clips, photographs = chosen_clips(config), photographs_of(config)
+    if photographs:
+        require_rights(photographs, split="train", rights=config.rights)
     size_px, workers = config.network.size_px, max(1, config.workers)
     here = Place(0, 1, torch.device("cpu"))
     sources = load_sources(clips, config.cache, size_px=size_px, workers=workers, place=here)

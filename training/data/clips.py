@@ -349,8 +349,24 @@ def read_photographs(
         pack = read_pack(manifest)
         pack.require(size_px, MARGIN_PX)
         return pack.photographs(split, rights)
+    require_rights(manifest, split=split, rights=rights)
     rows = photograph_rows(manifest, split=split, size_px=size_px, rights=rights)
     return [crop for _, crop in rows]
+
+
+def require_rights(manifest: Path, *, split: str, rights: tuple[str, ...]) -> None:
+    """Refuse rights that no photograph of a split has.
+
+    Raises:
+        ValueError: the CSV has photographs of that split, and none of such rights.
+    """
+    with manifest.open(newline="") as file:
+        named = {row.get("rights") or "none" for row in csv.DictReader(file) if row["split"] == split}
+    if rights and named and not any(name.startswith(rights) for name in named):
+        raise ValueError(
+            f"rights: no photograph's of the split {split} begin with any of {rights}; {manifest} has {sorted(named)}; "
+            "leave the key photographs out to do without"
+        )
 
 
 def photograph_rows(
@@ -359,19 +375,14 @@ def photograph_rows(
     """The rows of a CSV as `read_photographs` takes it, each with its aligned photograph.
 
     Raises:
-        ValueError: a photograph is missing, or there are some and none of such rights.
+        ValueError: a photograph is missing.
     """
     points = ("reye", "leye", "nose", "rmouth", "lmouth")
     with manifest.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == split]
-    allowed = [row for row in rows if not rights or (row.get("rights") or "").startswith(rights)]
-    if rows and not allowed:
-        named = sorted({row.get("rights") or "none" for row in rows})
-        raise ValueError(
-            f"rights: no photograph's of the split {split} begin with any of {rights}; {manifest} has {named}; "
-            "leave the key photographs out to do without"
-        )
-    for row in allowed:
+    for row in rows:
+        if rights and not (row.get("rights") or "").startswith(rights):
+            continue
         image = cv2.imread(str(manifest.parent / row["file"]))
         if image is None:
             raise ValueError(f"{manifest}: {row['file']} is missing or no picture")
