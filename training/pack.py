@@ -24,9 +24,9 @@ import torch
 
 from dmcl_sdk.network import PREPROCESSING_VERSION
 from training.config import TrainConfig
-from training.data.clips import photograph_rows, require_rights
+from training.data.clips import photograph_rows, rights_of_photographs
 from training.data.coding import CODING, Crop, decode, encode, psnr_db
-from training.data.manifest import Clip
+from training.data.manifest import Clip, require_rights
 from training.data.packs import (
     FORMAT,
     INDEX,
@@ -94,7 +94,8 @@ def pack(config: TrainConfig, file: Path) -> Packed:
         raise ValueError(f"data: {config.data} is a pack already; packs are made from videos")
     clips, photographs = chosen_clips(config), photographs_of(config)
     if photographs:
-        require_rights(photographs, split="train", rights=config.rights)
+        present = rights_of_photographs(photographs, "train")
+        require_rights(present, config.rights, split="train", where=photographs)
     size_px, workers = config.network.size_px, max(1, config.workers)
     here = Place(0, 1, torch.device("cpu"))
     sources = load_sources(clips, config.cache, size_px=size_px, workers=workers, place=here)

@@ -13,6 +13,7 @@ from dmcl_sdk.segment import Segment
 from tests.training.worlds import small_pairs, small_world
 from training.data.clips import ClipPairs, Mix, read_photographs
 from training.data.corruptions import CorruptionRanges
+from training.data.manifest import require_rights
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +98,11 @@ def test_photographs_are_those_of_a_split_and_of_the_rights_that_are_asked_for(t
     ):
         shades("train", "public domain")
     assert shades("test", "public domain") == []
+
+
+def test_photographs_that_say_nothing_of_their_rights_have_none_that_could_be_asked_for() -> None:
+    with pytest.raises(ValueError, match=r"photographs.csv has \['none'\]"):
+        require_rights([""], ("no",), split="train", where=Path("photographs.csv"))
 
 
 def genuine_pairs(folder: Path, mix: Mix, spans: tuple[Segment, ...] | None = None) -> ClipPairs:

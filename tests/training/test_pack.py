@@ -146,6 +146,8 @@ def test_labels_runs_and_photographs_come_out_as_they_went_in(
     assert len(stills[0]) == len(stills[1]) == 3
     assert similar(np.stack(stills[0]), np.stack(stills[1]))
     assert len(read_photographs(packed, split="train", size_px=64, rights=("licence 1",))) == 1
+    with pytest.raises(ValueError, match=r"no photograph's of the split train begin with any of \('CC',\)"):
+        read_photographs(packed, split="train", size_px=64, rights=("CC",))
 
 
 def similar(one: Any, other: Any) -> bool:  # noqa: ANN401 - pixels

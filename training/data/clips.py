@@ -21,7 +21,7 @@ from dmcl_sdk.faces import TEMPLATE
 from dmcl_sdk.motion import MotionEstimator, MotionSpec, half_luma
 from training.data.corruptions import CorruptionRanges, corrupt
 from training.data.levelling import level
-from training.data.manifest import Clip
+from training.data.manifest import Clip, require_rights
 from training.data.packs import is_pack, read_pack
 from training.data.runs import MARGIN_PX, Run, align_photograph
 from training.forgeries import STILLS_MENU, Menu, animate, forge, harden, likeness
@@ -349,24 +349,15 @@ def read_photographs(
         pack = read_pack(manifest)
         pack.require(size_px, MARGIN_PX)
         return pack.photographs(split, rights)
-    require_rights(manifest, split=split, rights=rights)
+    require_rights(rights_of_photographs(manifest, split), rights, split=split, where=manifest)
     rows = photograph_rows(manifest, split=split, size_px=size_px, rights=rights)
     return [crop for _, crop in rows]
 
 
-def require_rights(manifest: Path, *, split: str, rights: tuple[str, ...]) -> None:
-    """Refuse rights that no photograph of a split has.
-
-    Raises:
-        ValueError: the CSV has photographs of that split, and none of such rights.
-    """
+def rights_of_photographs(manifest: Path, split: str) -> set[str]:
+    """What a CSV says of the rights in its photographs of a split; an empty word where it says nothing."""
     with manifest.open(newline="") as file:
-        named = {row.get("rights") or "none" for row in csv.DictReader(file) if row["split"] == split}
-    if rights and named and not any(name.startswith(rights) for name in named):
-        raise ValueError(
-            f"rights: no photograph's of the split {split} begin with any of {rights}; {manifest} has {sorted(named)}; "
-            "leave the key photographs out to do without"
-        )
+        return {row.get("rights") or "" for row in csv.DictReader(file) if row["split"] == split}
 
 
 def photograph_rows(

@@ -6,7 +6,7 @@ import csv
 import logging
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -98,6 +98,26 @@ def read_manifest(path: Path, *, split: Split | None = None, allow_missing: bool
     if not labelled and recognise(path) is not None:
         return read_dataset(path, split=split, allow_missing=allow_missing)
     return [clip for clip in _from_folder(path) if split in {None, clip.split}]
+
+
+def require_rights(present: Iterable[str], rights: tuple[str, ...], *, split: str, where: Path) -> None:
+    """Refuse rights that no photograph of a split has.
+
+    Args:
+        present: what the photographs of that split say of theirs; none if there are none.
+        rights: beginnings that are asked for; none for whatever they are.
+        split: for the message.
+        where: the file that lists them.
+
+    Raises:
+        ValueError: there are photographs, and none of such rights.
+    """
+    named = set(present)
+    if rights and named and not any(name.startswith(rights) for name in named):
+        raise ValueError(
+            f"rights: no photograph's of the split {split} begin with any of {rights}; {where} has "
+            f"{sorted(name or 'none' for name in named)}; leave the key photographs out to do without"
+        )
 
 
 def keep_apart(clips: Sequence[Clip], order: Sequence[Split] = ("test", "train", "val")) -> list[Clip]:

@@ -36,7 +36,7 @@ from pydantic import (
 from dmcl_sdk.network import PREPROCESSING_VERSION
 from dmcl_sdk.segment import Segment
 from training.data.coding import Crop, decode
-from training.data.manifest import Clip
+from training.data.manifest import Clip, require_rights
 
 FORMAT = "dmcl.pack/1"
 INDEX = "set.json"
@@ -226,12 +226,8 @@ class Pack:
         Raises:
             ValueError: they are damaged, or there are some and none of such rights.
         """
-        named = {row.rights for part in self.index.photographs if part.split == split for row in part.rows}
-        if rights and named and not any(name.startswith(rights) for name in named):
-            raise ValueError(
-                f"rights: no photograph's of the split {split} begin with any of {rights}; {self.path} has "
-                f"{sorted(named)}"
-            )
+        present = (row.rights for part in self.index.photographs if part.split == split for row in part.rows)
+        require_rights(present, rights, split=split, where=self.path)
         return [
             crop
             for part in self.index.photographs
