@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import tracemalloc
+from dataclasses import asdict, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -118,6 +119,17 @@ def test_a_judge_beside_the_tracker_finishes_the_same_runs() -> None:
     assert run.logits is not None
     assert alone.logits is not None
     assert np.array_equal(run.logits, alone.logits)
+
+
+def test_what_is_kept_of_a_crop_is_what_it_said() -> None:
+    told = replace(
+        crop(3, numbered(1)[0]),
+        box=(0.1, 0.2, 0.3, 0.4), face_px=80.0, sharpness=0.5, brightness=0.6, yaw=-0.7, visible=0.8,
+    )  # fmt: skip
+    judge = Judge(ScriptedNetwork(lambda _: (0.0, 0.0, 0.0), SPEC), Stopwatch())
+    (run,) = judge.take(TrackerOutput([told], closed=[(0, 0)]))
+    kept = asdict(run.sightings[0])
+    assert kept == {name: getattr(told, name) for name in kept}
 
 
 def test_hours_of_a_face_are_held_in_less_than_two_hundred_bytes_a_frame() -> None:
