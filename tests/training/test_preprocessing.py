@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -57,3 +59,28 @@ def test_cached_runs_are_read_back_and_not_made_again(tmp_path: Path) -> None:
     assert first == second
     assert {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()} == written
     assert first[0].crops().shape == (first[0].frames, SIZE + 2 * MARGIN_PX, SIZE + 2 * MARGIN_PX, 3)
+
+
+AFTER_THREADS = """
+import sys
+from pathlib import Path
+import cv2
+import numpy as np
+from training.data.runs import cache_runs
+
+cv2.setNumThreads(2)
+cv2.resize(np.zeros((3000, 3000, 3), np.uint8), (320, 320), interpolation=cv2.INTER_AREA)  # as a photograph is
+(runs,) = cache_runs([Path(sys.argv[1])], Path(sys.argv[2]), size_px=128, workers=1)
+print(runs[0].frames)
+"""
+
+
+def test_crops_are_cut_after_photographs_were_read_with_threads(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AFTER_THREADS, str(carphone()), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stdout == "120\n"

@@ -75,6 +75,7 @@ def cache_runs(
         ValueError: a video lies in a pack that is damaged, of another size, or too large for the disk.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    cv2.setNumThreads(1)  # before workers are forked: a child would wait for ever for threads that it has not
     with ProcessPoolExecutor(workers) as pool:
         yield from pool.map(_cached, videos, _repeat(folder), _repeat(size_px))
 
@@ -120,7 +121,6 @@ def _of_pack(pack: Pack, name: str, size_px: int) -> str:
 
 
 def _unpacked(video: Path, pack: Pack, name: str, stem: Path) -> Iterator[Run]:
-    cv2.setNumThreads(1)
     found, crops = pack.runs(name)
     side = pack.index.side_px
     needed, free = (
@@ -147,7 +147,6 @@ def _unpacked(video: Path, pack: Pack, name: str, stem: Path) -> Iterator[Run]:
 
 
 def _made(video: Path, stem: Path, size_px: int) -> Iterator[Run]:
-    cv2.setNumThreads(1)
     for (track, number), crops in read_runs(video, size_px).items():
         if len(crops) >= LEAST_FRAMES:
             file = stem.with_name(f"{stem.name}-{track}-{number}.npy")
