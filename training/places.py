@@ -1,11 +1,12 @@
 """Whether a model's heat maps are true: held against the masks of forgeries made for it, place by place.
 
 Forgeries change faces, so any map that points at the middle of the crop looks right; a model may have learned no
-more. Hence each of them changes one place alone (`training.forgeries.one_place`), and two figures stand beside the
-plain one. The first is the same for the mean mask of all other videos, which is the best map that never looks, and for
-that mask and the map together. The second is *place by place*: a place is compared with itself in other clips. A map
-that is always the same has .5 there. One that is the same, only stronger on some clips, says how suspect a clip is and
-not where: so that it has no more, a map's level and its share of the usual map are taken away first.
+more. Hence each of them changes one place alone (`training.forgeries.one_place`), and others stand beside the plain
+figure. First the same for how near the crop's middle a place is; for the mean mask of all other videos, which is the
+best map that never looks; and for that mask and the map together. Then *place by place*: a place is compared with
+itself in other clips. A map that is always the same has .5 there. One that is the same, only stronger on some clips,
+says how suspect a clip is and not where: so that it has no more, a map's level and its share of the usual map are taken
+away first.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def _spread(places: npt.NDArray[np.float32], side: int) -> Floats:
 
 
 def figures(samples: Sequence[Sample]) -> dict[str, Any]:
-    """How right maps are about places: each stream's, the mean mask of the other videos, and both together.
+    """How right maps are about places: each stream's, the crop's middle, the other videos' mean mask, a map with that.
 
     AUC over places by kind and of all, and the overlap of all: IoU of what was changed and as many of a map's highest
     places. `beaten`: in how many videos the mean mask has a lower mean AUC than with a stream's map.
@@ -136,19 +137,26 @@ def overlap(changed: npt.NDArray[np.bool_], said: Floats) -> float:
 
 
 def _maps(sample: Sample, others: Sequence[Sample]) -> dict[str, Floats]:
-    """By column: what the streams say, what the other videos' masks say, and what both say together.
+    """By column: what the streams say, how near the middle it is, what the other videos' masks say, and both together.
 
     Together is the log-odds of the mean mask, and what a stream says beyond what it says of the others on average.
     """
     changed = np.zeros(sample.changed.shape) + sum(one.changed for one in others)
     prior = (changed + 0.5) / (len(others) + 1)
     expected = np.log(prior / (1 - prior))
-    maps = {name: sample.maps[name] for name in STREAMS} | {"mean": expected}
+    maps = {name: sample.maps[name] for name in STREAMS} | {"middle": _near(len(expected)), "mean": expected}
     for name in STREAMS:
         usual = np.mean([one.maps[name] for one in others], axis=0) if others else sample.maps[name]
         beyond = (sample.maps[name] - usual).round(9)  # rounding errors are no map
         maps[f"{name} + mean"] = expected + _TRUST * beyond
     return maps
+
+
+def _near(side: int) -> Floats:
+    """How near the middle of the crop each place is, (P, P)."""
+    off = np.arange(side) - (side - 1) / 2
+    near: Floats = -(off[:, None] ** 2 + off**2)
+    return near
 
 
 def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -188,10 +196,10 @@ def _besides_the_usual(samples: Sequence[Sample], stream: str) -> list[Floats]:
 def as_markdown(report: dict[str, Any]) -> str:
     """The figures as a table, with what they mean."""
     lines = [
-        "| changed (clips) | RGB | flow | mean mask | mean mask and RGB | mean mask and flow |",
-        "|---|---|---|---|---|---|",
+        "| changed (clips) | RGB | flow | middle of the crop | mean mask | mean mask and RGB | mean mask and flow |",
+        "|---|---|---|---|---|---|---|",
     ]
-    columns = "rgb", "flow", "mean", "rgb + mean", "flow + mean"
+    columns = "rgb", "flow", "middle", "mean", "rgb + mean", "flow + mean"
     rows = {f"{kind} ({row['clips']})": row for kind, row in report["kinds"].items()}
     rows |= {f"**all** ({report['all']['clips']})": report["all"], "overlap of all, IoU": report["overlap"]}
     for name, row in rows.items():

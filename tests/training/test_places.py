@@ -46,8 +46,15 @@ def test_a_map_that_only_says_how_suspect_a_clip_is_has_half_too() -> None:
     assert place_by_place(samples, "rgb") == 0.5
 
 
+def test_a_hill_in_the_middle_is_no_better_than_the_middle_of_the_crop() -> None:
+    report = figures(made(0.0))
+    assert report["all"]["rgb"] == report["all"]["middle"]
+    assert report["overlap"]["rgb"] == report["overlap"]["middle"]
+
+
 def test_a_map_that_looks_beats_the_mean_mask() -> None:
     report = figures(made(4.0))
+    assert report["all"]["rgb"] > report["all"]["middle"]
     assert report["all"]["rgb"] > report["all"]["mean"]
     assert report["all"]["rgb + mean"] > report["all"]["mean"]
     assert report["place by place"]["rgb"] > 0.95
