@@ -18,17 +18,17 @@ import cv2
 import numpy as np
 
 from dmcl_sdk.faces import TEMPLATE
-from dmcl_sdk.motion import MotionEstimator, MotionSpec, half_luma
+from dmcl_sdk.motion import MotionEstimator, MotionSpec
 from training.data.clips import ClipPairs, Source
 from training.data.corruptions import Codec, Corruption, apply
 from training.data.manifest import Clip
-from training.data.runs import MARGIN_PX, Run
+from training.data.runs import Run, margin_of, side_with_margin, without_margin
 from training.forgeries import KINDS, animate, harden
 from training.forgeries.drawn_face import drawn_clip
 
 FRAMES, SIZE_PX, PAIRS, ROUNDS = 24, 128, 40, 8
-SIDE_PX = SIZE_PX + 2 * MARGIN_PX
-TEMPLATE_PX = np.asarray(TEMPLATE * SIZE_PX + MARGIN_PX, np.float32)
+SIDE_PX = side_with_margin(SIZE_PX)
+TEMPLATE_PX = np.asarray(TEMPLATE * SIZE_PX + margin_of(SIZE_PX), np.float32)
 CORRUPTIONS = {
     "colour": Corruption(gamma=1.2, saturation=0.8),
     "blur": Corruption(blur_px=1.0),
@@ -44,7 +44,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     spec = MotionSpec()
     long = drawn_clip(frames=FRAMES + spec.history, crop_px=SIDE_PX)
-    short = np.ascontiguousarray(long[:FRAMES, MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX])
+    short = without_margin(long[:FRAMES])
     print(
         f"ms for a clip of {len(long)} frames at {SIDE_PX} px (forgeries), {FRAMES} at {SIZE_PX} (corruptions)"
     )
@@ -56,7 +56,7 @@ def main() -> None:
     print(f"  {'harden':14}{_each_ms(lambda n: harden(long, _rng(n))):7.1f}")
     for name, corruption in CORRUPTIONS.items():
         print(f"  {name:14}{_each_ms(lambda _, c=corruption: apply(short, c)):7.1f}")  # type: ignore[misc]
-    estimator, grey = MotionEstimator(spec), np.stack([half_luma(crop) for crop in short])
+    estimator, grey = MotionEstimator(spec), np.stack([spec.luma(crop) for crop in short])
     print(f"  {'motion':14}{_each_ms(lambda _: estimator.fields(grey)):7.1f}")
     with tempfile.TemporaryDirectory() as folder:
         pairs = _pairs(Path(folder), spec)

@@ -58,7 +58,7 @@ def attribute(
     Args:
         network: who answers.
         rgb: crops (T, S, S, 3), T as the network wants it.
-        motion: their fields, (T, 4K, S/2, S/2).
+        motion: their fields, (T, 4K, M, M).
         moment: the frames whose mean answer is looked at.
     """
     masks = part_masks(motion.shape[-1])

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dmcl_sdk.localization import stitch
-from dmcl_sdk.motion import MotionEstimator, half_luma
+from dmcl_sdk.motion import MotionEstimator
 from dmcl_sdk.network import Network
 from dmcl_sdk.sighting import Sightings
 from dmcl_sdk.tracking import FaceCrop, TrackerOutput
@@ -133,9 +133,7 @@ class _OpenRun:
         spec = network.spec
         # for a whole chunk, and filled as crops come: lists would have to be copied for the network
         self._crops = np.empty((CHUNK_FRAMES, spec.size_px, spec.size_px, 3), np.uint8)
-        self._fields = np.empty(
-            (CHUNK_FRAMES, spec.motion.channels, spec.size_px // 2, spec.size_px // 2), np.int8
-        )
+        self._fields = np.empty((CHUNK_FRAMES, spec.motion.channels, spec.motion_px, spec.motion_px), np.int8)
         self._grey: list[npt.NDArray[np.uint8]] = []
         self._held = 0  # crops of the chunk so far
         self._moved = 0  # of which motion has been taken
@@ -186,8 +184,9 @@ class _OpenRun:
             self._moved = self._held
 
     def _fresh_motion(self) -> npt.NDArray[np.int8]:
-        past, fresh = self._grey, [half_luma(crop) for crop in self._crops[self._moved : self._held]]
-        self._grey = (past + fresh)[-self._motion.spec.history :]
+        motion, past = self._motion.spec, self._grey
+        fresh = [motion.luma(crop) for crop in self._crops[self._moved : self._held]]
+        self._grey = (past + fresh)[-motion.history :]
         return self._motion.fields(np.stack(past + fresh), skip=len(past))
 
     def _let_go(self, count: int) -> None:

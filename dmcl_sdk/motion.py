@@ -1,10 +1,10 @@
 """Optical flow with the head's own motion removed: what moves in a face besides the face.
 
-Motion is taken at half the crop's side, M = S / 2: the noise of single pixels is averaged away before it is matched,
-and nothing finer than its 4-pixel grid would come back anyway. For every frame t and every baseline k: flow from
-frame t to frame t-k (DIS), minus a robust affine fit (the head's rigid motion and the crop's own), and the signed
-temporal difference along the flow, which sees flicker and boiling texture that no flow shows. A frame's answer
-depends on frames t and t-k alone, so any chunking of a run gives the same numbers, bit for bit.
+Motion is taken of smaller pictures than the crop, M = S / shrink a side: the noise of single pixels is averaged away
+before it is matched, and nothing finer than its 4-pixel grid would come back anyway. For every frame t and every
+baseline k: flow from frame t to frame t-k (DIS), minus a robust affine fit (the head's rigid motion and the crop's
+own), and the signed temporal difference along the flow, which sees flicker and boiling texture that no flow shows. A
+frame's answer depends on frames t and t-k alone, so any chunking of a run gives the same numbers, bit for bit.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Flow = npt.NDArray[np.float32]
 CHANNELS_PER_BASELINE = 4
 QUANTUM = 1 / 24
 """One step of the stored integers, in units of the compressed value g(v); a validity of 1 is 1 / QUANTUM."""
-FLOW_SCALE_PX = 0.25  # pixels of the crop
+FLOW_SCALE_PX = 0.25  # halves of a pixel of the pictures that motion is taken of
 DIFFERENCE_SCALE = 4.0  # grey levels
 _ROBUST_STEPS = 3
 _ROBUST_PX = 0.25  # residual at which a pixel's say in the rigid fit has halved
@@ -36,15 +36,19 @@ _VALID = np.int8(round(1 / QUANTUM))
 
 @dataclass(frozen=True, slots=True)
 class MotionSpec:
-    """Which frames are compared.
+    """Which frames are compared, and how large.
 
     Attributes:
         baselines: distances in frames, ascending.
+        shrink: the crop's side over that of the pictures that motion is taken of.
     """
 
     baselines: tuple[int, ...] = (1, 4, 15)
+    shrink: int = 2
 
     def __post_init__(self) -> None:
+        if self.shrink < 1:
+            raise ValueError(f"shrink is at least 1, got {self.shrink}")
         if not self.baselines or list(self.baselines) != sorted(set(self.baselines)) or self.baselines[0] < 1:
             raise ValueError(f"baselines are distinct, ascending and at least 1, got {self.baselines}")
 
@@ -57,6 +61,12 @@ class MotionSpec:
     def history(self) -> int:
         """Earlier frames that a frame's motion looks back on."""
         return self.baselines[-1]
+
+    def luma(self, crop: Crops) -> Crops:
+        """The small grey picture (M, M) that motion is taken from, of one crop (S, S, 3)."""
+        grey, share = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), 1 / self.shrink
+        small = cv2.resize(grey, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+        return small.astype(np.uint8, copy=False)
 
 
 def compress(values: npt.NDArray[np.float32], scale: float) -> npt.NDArray[np.int8]:
@@ -89,13 +99,7 @@ def motion_fields(crops: Crops, spec: MotionSpec, *, skip: int = 0) -> MotionFie
     Returns:
         (T - skip, 4K, M, M).
     """
-    return MotionEstimator(spec).fields(np.stack([half_luma(crop) for crop in crops]), skip=skip)
-
-
-def half_luma(crop: Crops) -> Crops:
-    """The grey half-size picture (M, M) that motion is taken from, of one crop (S, S, 3)."""
-    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
-    return cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return MotionEstimator(spec).fields(np.stack([spec.luma(crop) for crop in crops]), skip=skip)
 
 
 @dataclass
@@ -112,7 +116,7 @@ class MotionEstimator:
         self._flow.setVariationalRefinementIterations(0)  # half the time, for a tenth of the error
 
     def fields(self, grey: Crops, *, skip: int = 0) -> MotionFields:
-        """The same as `motion_fields`, from the pictures of `half_luma`, (T, M, M)."""
+        """The same as `motion_fields`, from the pictures of `MotionSpec.luma`, (T, M, M)."""
         frames, baselines, size = len(grey) - skip, len(self.spec.baselines), grey.shape[1]
         out = np.zeros((frames, baselines, CHANNELS_PER_BASELINE, size, size), np.int8)
         for first in range(0, frames, _BLOCK_FRAMES):

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dmcl_sdk.calibration import AbstentionRule, Platt
 from dmcl_sdk.errors import ModelError
@@ -46,6 +46,8 @@ class ModelSpec(BaseModel):
     """Version of decoding, alignment and motion that the weights were trained behind."""
     size_px: Annotated[int, Field(gt=0, multiple_of=2)]
     """Side of the aligned crop, S."""
+    motion_shrink: Annotated[int, Field(gt=0)] = 2
+    """The crop's side over that of the pictures that motion is taken of."""
     baselines: tuple[int, ...]
     """Frames between the two pictures of a flow."""
     spans: tuple[int, ...]
@@ -76,10 +78,23 @@ class ModelSpec(BaseModel):
     training: dict[str, str] = Field(default_factory=dict)
     """Where the weights come from: configuration and data digests, for people."""
 
+    @model_validator(mode="after")
+    def _check_sizes(self) -> Self:
+        if self.size_px % self.motion_shrink:
+            raise ValueError(
+                f"size_px is a multiple of motion_shrink, got {self.size_px} and {self.motion_shrink}"
+            )
+        return self
+
     @property
     def motion(self) -> MotionSpec:
-        """The baselines, for `dmcl_sdk.motion`."""
-        return MotionSpec(self.baselines)
+        """What is compared, for `dmcl_sdk.motion`."""
+        return MotionSpec(self.baselines, self.motion_shrink)
+
+    @property
+    def motion_px(self) -> int:
+        """Side of a motion field, M."""
+        return self.size_px // self.motion_shrink
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,7 +135,7 @@ class Network(Protocol):
         """ONNX Runtime's names of the execution providers, first the one that takes the graph."""
 
     def run(self, rgb: npt.NDArray[np.uint8], motion: MotionFields) -> FrameCurves:
-        """Answer every frame of (B, T, S, S, 3) crops and (B, T, 4K, S/2, S/2) motion fields, which are only lent."""
+        """Answer every frame of (B, T, S, S, 3) crops and (B, T, 4K, M, M) motion fields, which are only lent."""
 
 
 class OnnxNetwork:
@@ -155,7 +170,7 @@ class OnnxNetwork:
         self._outputs = [*_CURVES, *_PLACES] if offered.issuperset(_PLACES) else list(_CURVES)
 
     def run(self, rgb: npt.NDArray[np.uint8], motion: MotionFields) -> FrameCurves:
-        """Answer every frame of (B, T, S, S, 3) crops and (B, T, 4K, S/2, S/2) motion fields."""
+        """Answer every frame of (B, T, S, S, 3) crops and (B, T, 4K, M, M) motion fields."""
         return FrameCurves(*self._session.run(self._outputs, {"rgb": rgb, "motion": motion}))
 
 
@@ -197,4 +212,6 @@ def preprocessing_digest(spec: ModelSpec, detector: str, detector_sha256: str) -
         "face_detector": detector,
         "face_detector_sha256": detector_sha256,
     }
+    if spec.motion_shrink != 2:  # the digests of models from before it could be chosen stay as they are
+        parts["motion_shrink"] = spec.motion_shrink
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -82,8 +82,8 @@ class ScriptedNetwork:
 
     def run(self, rgb: Crops, motion: MotionFields) -> FrameCurves:
         """Answer every crop of (B, T, S, S, 3); motion is checked for its shape alone."""
-        batch, frames, size = rgb.shape[:3]
-        expected = (batch, frames, self.spec.motion.channels, size // 2, size // 2)
+        batch, frames = rgb.shape[:2]
+        expected = (batch, frames, self.spec.motion.channels, self.spec.motion_px, self.spec.motion_px)
         if motion.shape != expected:
             raise ValueError(f"motion has the shape {expected}, got {motion.shape}")
         answers = np.array([[self.logit(crop) for crop in clip] for clip in rgb], np.float32)  # (B, T, 3)

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dmcl_sdk.motion import MotionEstimator, MotionSpec, half_luma
+from dmcl_sdk.motion import MotionEstimator
 from training.batches import numbered
 from training.data.clips import ClipPairs, Source
-from training.data.runs import MARGIN_PX, Run
+from training.data.runs import Run, without_margin
 from training.metrics import Estimate, auc, bootstrap_interval
 from training.networks.two_stream import TwoStream, pool_logits
 
@@ -117,7 +117,7 @@ def judge_videos(
         judged: told of each video.
     """
     network.eval()
-    motion = MotionEstimator(MotionSpec(network.config.baselines))
+    motion = MotionEstimator(network.config.motion)
     chunks = None if any(source.clip.spans for source in sources) else _CHUNKS
     logits = []
     for source in sources:
@@ -217,7 +217,7 @@ def _chunks(
     crops = run.crops()
     for start in np.linspace(0, run.frames - frames, count).round().astype(int):
         past = min(int(start), history)
-        clip = crops[start - past : start + frames, MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
-        fields = motion.fields(np.stack([half_luma(np.ascontiguousarray(crop)) for crop in clip]), skip=past)
+        clip = without_margin(crops[start - past : start + frames])
+        fields = motion.fields(np.stack([motion.spec.luma(crop) for crop in clip]), skip=past)
         rgb = torch.from_numpy(clip[past:].copy())[None]
         yield rgb.to(device), torch.from_numpy(fields)[None].to(device)

@@ -101,7 +101,7 @@ Finds manipulated faces in video. Two streams (RGB, optical flow) after Dual-Mod
 doi 10.1145/3591106.3592284), of which only the abstract was at hand: modules and equations are a reconstruction.
 
 - reads: `rgb` uint8 (B, T, {spec.size_px}, {spec.size_px}, 3), aligned face crops; `motion` int8 (B, T, \
-{CHANNELS_PER_BASELINE * len(spec.baselines)}, {spec.size_px // 2}, {spec.size_px // 2}), T a multiple of \
+{CHANNELS_PER_BASELINE * len(spec.baselines)}, {spec.motion_px}, {spec.motion_px}), T a multiple of \
 {spec.frames_multiple}; preprocessing {spec.preprocessing} of dmcl_sdk
 - answers: logits of every frame: `fused` (B, T), `spans` (B, T, {len(spec.spans)}), `rgb_curve`, `flow_curve` \
 (B, T); and of places of the crop, a row and a column each: `rgb_places`, `flow_places` (B, T, P, P)
@@ -148,7 +148,7 @@ def random_input(spec: ModelSpec, *, batch: int, frames: int, seed: int) -> tupl
     rng = np.random.default_rng(seed)
     size, channels = spec.size_px, CHANNELS_PER_BASELINE * len(spec.baselines)
     rgb = rng.integers(0, 256, (batch, frames, size, size, 3), np.uint8)
-    motion = rng.integers(-40, 41, (batch, frames, channels, size // 2, size // 2), np.int8)
+    motion = rng.integers(-40, 41, (batch, frames, channels, spec.motion_px, spec.motion_px), np.int8)
     return torch.from_numpy(rgb), torch.from_numpy(motion)
 
 
@@ -182,6 +182,7 @@ def plain_spec(network: TwoStream, weights: Path, *, name: str, version: str) ->
         version=version,
         preprocessing=PREPROCESSING_VERSION,
         size_px=config.size_px,
+        motion_shrink=config.motion.shrink,
         baselines=config.baselines,
         spans=config.spans,
         frames_multiple=max(span // 2 for span in config.spans),

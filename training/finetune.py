@@ -21,7 +21,6 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name that PyTorch code uses
 
-from dmcl_sdk.motion import MotionSpec
 from training.before_after import Logits, Outcome, compare, judge_pairs, judge_videos
 from training.checkpoint import load_network
 from training.config import RunConfig
@@ -241,7 +240,7 @@ def _pairs(
     mix: Mix,
 ) -> tuple[ClipPairs, ClipPairs]:
     """Pairs to train on and pairs to judge by."""
-    motion = MotionSpec(size.baselines)
+    motion = size.motion
     train, judged = (
         ClipPairs(part, [], frames=config.frames, size_px=size.size_px, motion=motion, seed=seed, mix=mix)
         for part, seed in zip(parts, seeds, strict=True)

@@ -62,7 +62,6 @@ def dmcl_loss(
         spans: lengths of the windows.
         weights: shares.
     """
-    frames = labels.shape[1]
 
     def judged(logits: Tensor, truth: Tensor) -> Tensor:
         return evidence(logits, truth, weights.anchor)
@@ -89,7 +88,7 @@ def dmcl_loss(
             weights.masks * torch.stack([known_bce(found, masks) for found in extra.places]).mean()
         )
     if extra.explanations:
-        losses = [explanation.loss(frames) for explanation in extra.explanations]
+        losses = [explanation.loss(len(curves.fused)) for explanation in extra.explanations]
         parts["motion"] = weights.motion * torch.stack(losses).mean()
     if extra.priorities:
         balances = [balanced_loss(appearance, motion, fake) for appearance, motion in extra.priorities]

@@ -42,7 +42,7 @@ from training.data.packs import (
     photographs_member,
     runs_member,
 )
-from training.data.runs import MARGIN_PX, Run
+from training.data.runs import Run, margin_of, side_with_margin
 from training.distributed import Place
 from training.journal import progress_bar
 from training.provenance import data_digest
@@ -111,7 +111,7 @@ def pack(config: TrainConfig, file: Path) -> Packed:
         index = Index(
             format=FORMAT,
             size_px=size_px,
-            margin_px=MARGIN_PX,
+            margin_px=margin_of(size_px),
             preprocessing=PREPROCESSING_VERSION,
             coding=CODING,
             decided=not is_plain_folder(config.data),
@@ -163,7 +163,7 @@ class _CodedRuns:
 
 def _coded(videos: Sequence[Sequence[Run]], config: TrainConfig, workers: int) -> Iterator[_CodedRuns | None]:
     """Each video's crops, coded by several processes."""
-    code = partial(_code, folder=config.cache, side_px=config.network.size_px + 2 * MARGIN_PX)
+    code = partial(_code, folder=config.cache, side_px=side_with_margin(config.network.size_px))
     with progress_bar() as progress, ProcessPoolExecutor(workers) as pool:
         task = progress.add_task("coding", total=len(videos), note="")
         for coded in pool.map(code, videos):
@@ -232,7 +232,7 @@ def _add_photographs(
             found = list(photograph_rows(manifest, split=split, size_px=size_px, rights=config.rights))
             if found:
                 crops = np.stack([crop for _, crop in found])
-                data, squared_error = _encoded([crops], size_px + 2 * MARGIN_PX, still=True)
+                data, squared_error = _encoded([crops], side_with_margin(size_px), still=True)
                 _add(archive, photographs_member(split), data, stored=True)
                 rows = [PackedPhotograph(name=r["file"], rights=r.get("rights") or "") for r, _ in found]
                 coded = _about(len(rows), data, squared_error)

@@ -23,10 +23,10 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from dmcl_sdk.motion import MotionEstimator, half_luma
+from dmcl_sdk.motion import MotionEstimator
 from dmcl_sdk.network import OnnxNetwork
 from training.data.manifest import Split, read_manifest
-from training.data.runs import MARGIN_PX, Run, cache_runs
+from training.data.runs import Run, cache_runs, without_margin
 from training.export import respecify
 from training.forgeries.one_place import ONE_PLACE
 from training.metrics import auc
@@ -67,13 +67,12 @@ def samples_of(network: OnnxNetwork, runs: Sequence[Run], *, seed: int) -> Itera
     estimator = MotionEstimator(spec.motion)
     longest = max(runs, key=lambda run: run.frames)
     frames = min(FRAMES, longest.frames) // spec.frames_multiple * spec.frames_multiple
-    inner = slice(MARGIN_PX, -MARGIN_PX)
-    real = np.ascontiguousarray(longest.crops()[:frames, inner, inner])
+    real = without_margin(longest.crops()[:frames])
     rng = np.random.default_rng(seed)
     for kind, forge in {"real": None, **ONE_PLACE}.items():
         made = None if forge is None else forge(real, rng)
         clip = real if made is None else made.clip
-        fields = estimator.fields(np.stack([half_luma(crop) for crop in clip]))
+        fields = estimator.fields(np.stack([estimator.spec.luma(crop) for crop in clip]))
         curves = network.run(clip[None], fields[None])
         if curves.rgb_places is None or curves.flow_places is None:
             raise ValueError("this model says nothing of places; export it again with this version")

@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.progress import track
 
 from dmcl_sdk.assembly import pool
-from dmcl_sdk.motion import MotionEstimator, half_luma
+from dmcl_sdk.motion import MotionEstimator
 from dmcl_sdk.network import SPEC_KEY, ModelSpec, OnnxNetwork
 from training.data.clips import ClipPairs, Source
 from training.data.manifest import Split, read_manifest
-from training.data.runs import MARGIN_PX, Run, cache_runs
+from training.data.runs import Run, cache_runs, without_margin
 from training.export import about
 from training.graph import eight_bit_nodes
 from training.half_precision import halve
@@ -38,7 +38,7 @@ LOST_AUC = 0.005
 CLIP_FRAMES, MOST_FRAMES = 24, 128
 
 Stretch = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int8]]
-"""Crops (B, T, S, S, 3) and motion (B, T, 4K, S/2, S/2), as the network reads them."""
+"""Crops (B, T, S, S, 3) and motion (B, T, 4K, M, M), as the network reads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +155,8 @@ def compare(first: OnnxNetwork, second: OnnxNetwork, sources: Sequence[Source]) 
 def beginning(run: Run, estimator: MotionEstimator, multiple: int) -> Stretch:
     """The first frames of a run, as a detector sees them: without the margin, and a multiple of `multiple` long."""
     frames = min(run.frames, MOST_FRAMES) // multiple * multiple
-    inner = slice(MARGIN_PX, -MARGIN_PX)
-    crops = np.ascontiguousarray(run.crops()[:frames, inner, inner])
-    motion = estimator.fields(np.stack([half_luma(crop) for crop in crops]))
+    crops = without_margin(run.crops()[:frames])
+    motion = estimator.fields(np.stack([estimator.spec.luma(crop) for crop in crops]))
     return crops[None], motion[None]
 
 

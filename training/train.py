@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 
-from dmcl_sdk.motion import MotionSpec
 from training.checkpoint import load_network
 from training.config import TrainConfig
 from training.data.clips import ClipPairs, read_photographs
@@ -157,7 +156,7 @@ def load_pairs(config: TrainConfig, clips: list[Clip], place: Place, *, split: s
         photographs,
         frames=config.clips.frames,
         size_px=size.size_px,
-        motion=MotionSpec(size.baselines),
+        motion=size.motion,
         seed=config.seed,
         mix=config.mix,
         pictures=config.pictures.mix,

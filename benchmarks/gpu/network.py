@@ -53,9 +53,9 @@ def measure(bench: Bench) -> None:
 
 def noise(spec: ModelSpec, batch: int, frames: int) -> Feed:
     """Crops and motion without meaning, of B chunks."""
-    rng, half = np.random.default_rng(0), spec.size_px // 2
+    rng, side = np.random.default_rng(0), spec.motion_px
     rgb = rng.integers(0, 256, (1, frames, spec.size_px, spec.size_px, 3), np.uint8)
-    motion = rng.integers(-40, 41, (1, frames, spec.motion.channels, half, half), np.int8)
+    motion = rng.integers(-40, 41, (1, frames, spec.motion.channels, side, side), np.int8)
     return {"rgb": np.repeat(rgb, batch, 0), "motion": np.repeat(motion, batch, 0)}
 
 

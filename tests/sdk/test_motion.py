@@ -52,6 +52,17 @@ def test_the_rigid_motion_of_the_whole_crop_leaves_no_trace() -> None:
     assert np.abs(face(flow_px(fields[4:], 4))).mean() < 0.3
 
 
+def test_crops_of_twice_the_size_shrunk_to_the_same_pictures_have_the_same_motion() -> None:
+    crops = moving(6, 1.0) // 4 * 4  # means of four are whole numbers
+    doubled = crops.repeat(2, 1).repeat(2, 2)
+    assert np.array_equal(motion_fields(crops, SPEC), motion_fields(doubled, MotionSpec((1, 4), shrink=4)))
+
+
+def test_motion_is_never_taken_of_pictures_larger_than_the_crop() -> None:
+    with pytest.raises(ValueError, match="shrink is at least 1, got 0"):
+        MotionSpec(shrink=0)
+
+
 def test_a_region_that_moves_on_its_own_stands_out_in_pixels_of_the_crop() -> None:
     crops = moving(6, 1.0)
     still, moved = texture(7), crops.copy()

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
+from pydantic import ValidationError
 
 from dmcl_sdk.errors import DeploymentError, DeviceError, ModelError
 from dmcl_sdk.network import (
@@ -141,6 +142,16 @@ def test_the_model_that_ships_fits_in_the_wheel() -> None:
 def test_another_face_detector_is_another_preprocessing() -> None:
     digests = {preprocessing_digest(SPEC, name, "0" * 64) for name in ("mtcnn", "yunet")}
     assert len(digests) == 2
+
+
+def test_motion_of_other_pictures_is_another_preprocessing() -> None:
+    specs = [SPEC, SPEC.model_copy(update={"motion_shrink": 4})]
+    assert len({preprocessing_digest(spec, "mtcnn", "0" * 64) for spec in specs}) == 2
+
+
+def test_a_crop_that_motion_does_not_divide_is_refused() -> None:
+    with pytest.raises(ValidationError, match="size_px is a multiple of motion_shrink"):
+        ModelSpec.model_validate(SPEC.model_dump() | {"size_px": 130, "motion_shrink": 4})
 
 
 @pytest.mark.parametrize("name", ["default.onnx", "default-int8.onnx"])

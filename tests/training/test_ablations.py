@@ -11,7 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from dmcl_sdk.motion import MotionEstimator, MotionSpec, as_values, half_luma
+from dmcl_sdk.motion import MotionEstimator, MotionSpec, as_values
 from training.ablations.claims import (
     AMPLITUDES_PX,
     FIRST_SEED,
@@ -162,7 +162,7 @@ def test_a_transient_is_labelled_in_its_frames_and_a_drift_in_all() -> None:
 
 def test_raw_motion_keeps_the_heads_motion_that_the_product_removes() -> None:
     clip = Scene(World(frames=3, head_px=4), 1).clip()
-    grey = np.stack([half_luma(frame) for frame in clip])
+    grey = np.stack([MotionSpec().luma(frame) for frame in clip])
     spec = MotionSpec((1,))
     stable, raw = MotionEstimator(spec).fields(grey), RawMotionEstimator(spec).fields(grey)
     assert np.array_equal(stable[:, 2:], raw[:, 2:])

@@ -19,7 +19,7 @@ from training.batches import numbered
 from training.before_after import Compared, _chunks, as_markdown
 from training.checkpoint import save_weights
 from training.config import checked
-from training.data.runs import MARGIN_PX
+from training.data.runs import side_with_margin, without_margin
 from training.finetune import FinetuneConfig, GuardedObjective, finetune, frozen_parts, steps_for
 from training.losses import LossWeights
 from training.metrics import Estimate
@@ -203,12 +203,12 @@ def test_a_guard_that_fell_by_just_what_is_tolerated_has_not_fallen() -> None:
 
 
 def test_a_video_is_judged_in_three_places_or_whole_up_to_its_last_frame(tmp_path: Path) -> None:
-    run = run_of(drawn(120, 64 + 2 * MARGIN_PX, 0), tmp_path, "real")
+    run = run_of(drawn(120, side_with_margin(64), 0), tmp_path, "real")
     network, motion = TwoStream(TINY), MotionEstimator(MotionSpec(TINY.baselines))
     whole = [rgb[0].numpy() for rgb, _ in _chunks(run, None, motion, network)]
     assert [len(chunk) for chunk in whole] == [48, 48, 48]
     assert len(list(_chunks(run, 2, motion, network))) == 2
-    inside = run.crops()[:, MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
+    inside = without_margin(run.crops())
     assert np.array_equal(whole[0], inside[:48])
     assert np.array_equal(whole[-1], inside[-48:])
 

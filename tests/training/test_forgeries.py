@@ -198,7 +198,16 @@ def test_jitter_moves_a_handle_by_the_amount_asked_for(amount_px: float) -> None
         radius=(0.14, 0.14),
     )
     moved = [_displacement_px(still[0], frame) for frame in jitter.forge(still, seeded(2), settings).clip]
-    assert 0.5 * amount_px < float(np.sqrt(np.mean(np.square(moved)))) < 1.5 * amount_px
+    assert 0.5 < float(np.sqrt(np.mean(np.square(moved)))) / (amount_px * 160 / 128) < 1.5
+
+
+@pytest.mark.parametrize("kind", ["jitter", "drift", "reenactment"])
+def test_a_larger_crop_of_the_same_face_is_moved_as_far_for_its_size(kind: str) -> None:
+    moved = {}
+    for side in (80, 160):
+        still = np.repeat(drawn_clip(frames=1, crop_px=side), 24, axis=0)
+        moved[side] = max(_displacement_px(still[0], frame) for frame in KINDS[kind](still, seeded(3)).clip)
+    assert moved[160] == pytest.approx(2 * moved[80], rel=0.5)
 
 
 def test_drift_starts_from_the_real_frame_and_only_grows() -> None:
@@ -207,7 +216,7 @@ def test_drift_starts_from_the_real_frame_and_only_grows() -> None:
     forged = drift.forge(still, seeded(1), settings)
     moved = np.array([_displacement_px(still[0], frame) for frame in forged.clip])
     assert not forged.labels[0]
-    assert moved[-1] == pytest.approx(4, rel=0.3)
+    assert moved[-1] == pytest.approx(4 * 160 / 128, rel=0.3)
     assert (np.diff(moved[::4]) > 0).all()
 
 

@@ -12,6 +12,7 @@ from training.losses import LossWeights, contrast, dmcl_loss, evidence, frame_ra
 from training.networks.backbone import TimeBlock, over_space, over_time
 from training.networks.msca import SpanAttention, frames_of, windows
 from training.networks.msmr import (
+    Explanation,
     MotionPath,
     MotionPreservingDown,
     balanced_loss,
@@ -24,9 +25,9 @@ from training.networks.two_stream import NetworkConfig, TwoStream, noisy_or, poo
 
 def clip(batch: int = 2, frames: int = 16, config: NetworkConfig = TINY) -> tuple[torch.Tensor, torch.Tensor]:
     torch.manual_seed(0)
-    size = config.size_px
+    size, side = config.size_px, config.size_px // config.motion_shrink
     rgb = torch.randint(0, 256, (batch, frames, size, size, 3), dtype=torch.uint8)
-    motion = torch.randint(-40, 41, (batch, frames, 12, size // 2, size // 2), dtype=torch.int8)
+    motion = torch.randint(-40, 41, (batch, frames, 12, side, side), dtype=torch.int8)
     return rgb, motion
 
 
@@ -111,6 +112,18 @@ def test_a_stride_that_leaves_a_rest_is_refused() -> None:
         replace(TINY, rgb_stride=3)
 
 
+@pytest.mark.parametrize("backbone", ["plain", "lite0"])
+def test_crops_may_be_finer_than_the_motion_that_they_explain(backbone: str) -> None:
+    size_px = 128 if backbone == "plain" else 256
+    config = replace(TINY, backbone=backbone, size_px=size_px, motion_shrink=4, rgb_stride=4)  # type: ignore[arg-type]
+    network = TwoStream(config)
+    learn(network)
+    _, extra = network.learn(*clip(config=config))
+    assert all(one.predicted.shape == one.actual.shape for one in extra.explanations)
+    assert network.flow_stem.conv.weight.grad is not None
+    assert network(*clip(config=config)).fused.shape == (2, 16)
+
+
 def test_baselines_stay_apart_until_the_attention() -> None:
     network = TwoStream(TINY).eval()
     rgb, motion = clip(batch=1)
@@ -162,6 +175,14 @@ def test_motion_targets_keep_the_strongest_value_with_its_sign() -> None:
     flow = torch.zeros(4, 2, 4, 4)
     flow[2, 0, 1, 1], flow[2, 0, 0, 0] = -3.0, 1.0
     assert motion_targets(flow, 4, 2)[2, 0, 0, 0] == -3.0
+
+
+def test_each_clip_is_explained_in_units_of_its_own_motion() -> None:
+    torch.manual_seed(0)
+    predicted, actual = torch.randn(2, 4, 4, 4, 4)
+    actual[:2] *= 100  # two pictures of a clip that moves a lot, two of one that hardly does
+    apart = [Explanation(predicted[n : n + 2], actual[n : n + 2]).loss(1) for n in (0, 2)]
+    assert torch.allclose(Explanation(predicted, actual).loss(2), torch.stack(apart).mean())
 
 
 def test_the_cue_that_is_ahead_learns_more_slowly() -> None:

@@ -30,7 +30,7 @@ from training.data.clips import ClipPairs, Pair, read_photographs
 from training.data.coding import decode, encode, psnr_db
 from training.data.manifest import read_manifest
 from training.data.packs import read_pack
-from training.data.runs import MARGIN_PX, cache_runs
+from training.data.runs import cache_runs, margin_of, side_with_margin
 from training.distributed import Place
 from training.finetune import FinetuneConfig, finetune
 from training.networks.two_stream import TwoStream
@@ -41,7 +41,7 @@ from training.sources import is_plain_folder, read_clips
 from training.train import load_pairs, train
 
 HERE = Place(0, 1, torch.device("cpu"))
-SIDE = 64 + 2 * MARGIN_PX
+SIDE = side_with_margin(64)
 ROWS = """file,split,label,generator,pair,identity,spans,rights
 videos/man.mp4,train,real,,,1,,CC BY
 videos/green.mp4,train,fake,greener,videos/man.mp4,1,0.25-1.5,CC BY
@@ -76,7 +76,7 @@ def packed(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def photographs(path: Path) -> None:
-    points = TEMPLATE * 64 + MARGIN_PX
+    points = TEMPLATE * 64 + margin_of(64)
     names = [f"{point}_{axis}" for point in ("reye", "leye", "nose", "rmouth", "lmouth") for axis in "xy"]
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
@@ -300,10 +300,10 @@ def test_crops_that_are_compressed_or_would_fill_the_disk_are_refused(packed: Pa
             new.writestr(name, old.read(name))
     with pytest.raises(ValueError, match=r"crops/000000\.mkv is compressed"):
         next(cache_runs([bomb / "videos" / "man.mp4"], tmp_path, size_px=64, workers=1))
-    frames = shutil.disk_usage(tmp_path).free // (1056**2 * 3) + 1
+    frames = shutil.disk_usage(tmp_path).free // (side_with_margin(1024) ** 2 * 3) + 1
 
     def enlarge(members: dict[str, bytes]) -> None:
-        index = json.loads(members["set.json"]) | {"size_px": 1024}
+        index = json.loads(members["set.json"]) | {"size_px": 1024, "margin_px": margin_of(1024)}
         index["videos"][0]["crops"]["frames"] = frames
         members["set.json"] = json.dumps(index).encode()
         run = {"track": 0, "frame_index": list(range(frames)), "time_s": list(range(frames))}

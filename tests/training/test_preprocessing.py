@@ -13,7 +13,7 @@ from dmcl_sdk.motion import motion_fields
 from dmcl_sdk.network import FrameCurves
 from dmcl_sdk.testing import ScriptedNetwork, scripted_spec
 from tests.sdk.footage import carphone
-from training.data.runs import MARGIN_PX, cache_runs, read_runs
+from training.data.runs import cache_runs, read_runs, without_margin
 
 SIZE = 128
 
@@ -48,7 +48,7 @@ def test_what_is_trained_on_is_bit_for_bit_what_is_served() -> None:
 def test_a_margin_leaves_the_middle_as_it_was_but_for_rounding() -> None:
     (plain,) = read_runs(carphone(), SIZE, margin_px=0).values()
     (wide,) = read_runs(carphone(), SIZE).values()
-    middle = wide[60].image[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
+    (middle,) = without_margin(wide[60].image[None])
     assert np.abs(middle.astype(int) - plain[60].image).mean() < 0.5
 
 
@@ -58,7 +58,7 @@ def test_cached_runs_are_read_back_and_not_made_again(tmp_path: Path) -> None:
     (second,) = cache_runs([carphone()], tmp_path, size_px=SIZE, workers=1)
     assert first == second
     assert {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()} == written
-    assert first[0].crops().shape == (first[0].frames, SIZE + 2 * MARGIN_PX, SIZE + 2 * MARGIN_PX, 3)
+    assert first[0].crops().shape == (first[0].frames, SIZE + 32, SIZE + 32, 3)
 
 
 AFTER_THREADS = """

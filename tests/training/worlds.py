@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from training.data.clips import ClipPairs, Source
 from training.data.manifest import Clip
-from training.data.runs import MARGIN_PX, Run
+from training.data.runs import Run, side_with_margin
 from training.networks.two_stream import NetworkConfig
 
 TINY = NetworkConfig(
@@ -37,7 +37,7 @@ def drawn(frames: int, side: int, seed: int) -> npt.NDArray[np.uint8]:
 
 def small_world(folder: Path, *, size_px: int = 64, fakes: bool = True) -> list[Source]:
     """Three real runs and, paired with the first, a fake."""
-    side = size_px + 2 * MARGIN_PX
+    side = side_with_margin(size_px)
     sources = []
     for seed in range(3):
         run = run_of(drawn(48, side, seed), folder, f"real{seed}")
@@ -54,6 +54,6 @@ def small_world(folder: Path, *, size_px: int = 64, fakes: bool = True) -> list[
 def small_pairs(folder: Path, *, frames: int = 16, seed: int = 0, fakes: bool = True) -> ClipPairs:
     from dmcl_sdk.motion import MotionSpec
 
-    stills = [drawn(1, 64 + 2 * MARGIN_PX, 10 + n)[0] for n in range(5)]
+    stills = [drawn(1, side_with_margin(64), 10 + n)[0] for n in range(5)]
     sources = small_world(folder, fakes=fakes)
     return ClipPairs(sources, stills, frames=frames, size_px=64, motion=MotionSpec(), seed=seed)

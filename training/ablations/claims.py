@@ -207,7 +207,7 @@ def moved(world: World, rng: np.random.Generator, history: int, kinds: Sequence[
 def chosen(clips: Clips, baselines: tuple[int, ...]) -> Clips:
     """The same clips with the motion of some of the baselines only."""
     kept = [MotionSpec().baselines.index(baseline) for baseline in baselines]
-    motion = torch.stack(clips.motion.chunk(len(MotionSpec().baselines), 2), 2)  # (N, T, K, 4, S / 2, S / 2)
+    motion = torch.stack(clips.motion.chunk(len(MotionSpec().baselines), 2), 2)  # (N, T, K, 4, M, M)
     return clips._replace(motion=motion[:, :, torch.tensor(kept)].flatten(2, 3))
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dmcl_sdk.motion import MotionEstimator, half_luma
+from dmcl_sdk.motion import MotionEstimator
 from training.ablations.worlds import Clip
 from training.losses import LossWeights, dmcl_loss
 from training.networks.two_stream import NetworkConfig, TwoStream, pool_logits
@@ -51,7 +51,7 @@ class Clips(NamedTuple):
     """Clips in the form that a network takes; N of them, T frames, K baselines."""
 
     rgb: Tensor  # uint8 (N, T, S, S, 3)
-    motion: Tensor  # int8 (N, T, 4K, S / 2, S / 2)
+    motion: Tensor  # int8 (N, T, 4K, M, M)
     labels: Tensor  # (N, T), 1 where a frame is manipulated
     masks: Tensor  # (N, T, 16, 16), 1 where a place of it is
 
@@ -70,7 +70,9 @@ def labelled(
     history: int,
 ) -> Clips:
     """Clips (history + T, S, S, 3) with labels (history + T,) and masks (16, 16); `history` frames are past only."""
-    motion = [estimator.fields(np.stack([half_luma(f) for f in clip]), skip=history) for clip in clips]
+    motion = [
+        estimator.fields(np.stack([estimator.spec.luma(f) for f in clip]), skip=history) for clip in clips
+    ]
     frames = np.stack(labels)[:, history:]
     return Clips(
         torch.from_numpy(np.stack([clip[history:] for clip in clips])),

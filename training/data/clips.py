@@ -18,13 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dmcl_sdk.faces import TEMPLATE
-from dmcl_sdk.motion import MotionEstimator, MotionSpec, half_luma
+from dmcl_sdk.motion import MotionEstimator, MotionSpec
 from training.data.corruptions import CorruptionRanges, corrupt
 from training.data.levelling import level
 from training.data.manifest import Clip, require_rights
 from training.data.packs import is_pack, read_pack
-from training.data.runs import MARGIN_PX, Run, align_photograph
+from training.data.runs import Run, align_photograph, margin_of
 from training.forgeries import STILLS_MENU, Menu, animate, forge, harden, likeness
+from training.forgeries.forged import REFERENCE_PX
 from training.forgeries.splice import draw_span
 
 Crops = npt.NDArray[np.uint8]
@@ -59,7 +60,7 @@ class Mix:
         twins: share of genuine fakes that are drawn from those whose real is known.
         spliced: share of those that are laid into their real for a span only.
         no_history: share of clips that begin where the run begins, without a past.
-        turn_deg, shift_px, zoom: how far crops are moved within their margin.
+        turn_deg, shift_px, zoom: how far crops are moved within their margin; pixels of a crop of 128.
         hardened: share of pairs whose clips both carry a harmless oddity (see `harden`).
     """
 
@@ -138,7 +139,7 @@ class ClipPairs:
         self.mix, self.menu = mix or Mix(), menu or Menu()
         self.corruptions = corruptions or CorruptionRanges()
         self.motion = MotionEstimator(motion)
-        self.margin_template = np.asarray(TEMPLATE * size_px + MARGIN_PX, np.float32)
+        self.margin_template = np.asarray(TEMPLATE * size_px + margin_of(size_px), np.float32)
         self._kinds, self._picture_kinds = self._shares(self.mix), self._shares(pictures or self.mix)
         self._paired = [source for source in self.fake if source.clip.pair in self.by_path]
 
@@ -159,7 +160,9 @@ class ClipPairs:
         clips = [real, fake]
         if rng.random() < self.mix.hardened:
             same = int(rng.integers(2**31))
-            clips = [harden(clip, np.random.default_rng(same)) for clip in clips]
+            clips = [
+                harden(clip, np.random.default_rng(same), template=self.margin_template) for clip in clips
+            ]
         place = self._draw_place(rng, clips[0].shape[1])
         clips = corrupt([self._placed(clip, place) for clip in clips], rng, self.corruptions)
         mask = self._placed_mask(mask[-self.frames :], place)
@@ -202,7 +205,9 @@ class ClipPairs:
     def _finished(self, clips: list[Crops], labels: Labels, mask: Masks) -> Pair:
         """The last T frames; the ones before them serve as the motion's past."""
         motion = [
-            self.motion.fields(np.stack([half_luma(c) for c in clip]), skip=len(clip) - self.frames)
+            self.motion.fields(
+                np.stack([self.motion.spec.luma(c) for c in clip]), skip=len(clip) - self.frames
+            )
             for clip in clips
         ]
         known = np.stack([np.zeros(self.frames, np.float32), labels[-self.frames :].astype(np.float32)])
@@ -292,7 +297,7 @@ class ClipPairs:
         """
         turn = np.deg2rad(rng.uniform(-1, 1) * self.mix.turn_deg)
         zoom = np.exp(rng.uniform(-1, 1) * self.mix.zoom)
-        shift = rng.uniform(-1, 1, 2) * self.mix.shift_px
+        shift = rng.uniform(-1, 1, 2) * self.mix.shift_px * self.size_px / REFERENCE_PX
         turned = zoom * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
         offset = np.full(2, (side - 1) / 2) + shift - turned @ np.full(2, (self.size_px - 1) / 2)
         return np.column_stack([turned, offset])
@@ -347,7 +352,7 @@ def read_photographs(
     """
     if is_pack(manifest):
         pack = read_pack(manifest)
-        pack.require(size_px, MARGIN_PX)
+        pack.require(size_px, margin_of(size_px))
         return pack.photographs(split, rights)
     require_rights(rights_of_photographs(manifest, split), rights, split=split, where=manifest)
     rows = photograph_rows(manifest, split=split, size_px=size_px, rights=rights)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.forgeries.forged import Clip, check_clip
+from training.forgeries.forged import REFERENCE_PX, Clip, check_clip
 from training.forgeries.grain import add_grain
 
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -29,7 +29,7 @@ class CorruptionRanges:
         colour, blur, resize, noise, jpeg, codec: share of the other draws that apply each.
         gamma: least and most exponent.
         saturation, contrast: least and most factor.
-        blur_px: least and most standard deviation.
+        blur_px: least and most standard deviation, in pixels of a crop of 128.
         scale: least and most relative size that a clip is resized to and back.
         noise_levels: least and most standard deviation in grey levels.
         quality: lowest and highest JPEG quality.
@@ -77,7 +77,7 @@ class Corruption:
 
     Attributes:
         gamma, saturation, contrast: exponent and factors of the colours; 1 changes nothing.
-        blur_px: standard deviation of a Gaussian blur.
+        blur_px: standard deviation of a Gaussian blur, in pixels of a crop of 128.
         scale: relative size that the clip is resized to and back.
         noise_levels: standard deviation of white noise in grey levels.
         noise_seed: which noise.
@@ -147,7 +147,8 @@ def apply(clip: Clip, corruption: Corruption) -> Clip:
     check_clip(clip)
     clip = _recolour(clip, corruption)
     if corruption.blur_px is not None:
-        clip = _each(clip, lambda frame: cv2.GaussianBlur(frame, (0, 0), corruption.blur_px or 0))
+        sigma = corruption.blur_px * clip.shape[1] / REFERENCE_PX
+        clip = _each(clip, lambda frame: cv2.GaussianBlur(frame, (0, 0), sigma))
     if corruption.scale is not None:
         clip = _resize(clip, corruption.scale)
     if corruption.noise_levels is not None:

@@ -30,8 +30,23 @@ from dmcl_sdk.tracking import FaceCrop, FaceTracker
 from dmcl_sdk.video import open_video
 from training.data.packs import Pack, inside_of
 
-MARGIN_PX = 16
 LEAST_FRAMES = 24
+
+
+def margin_of(size_px: int) -> int:
+    """Pixels of context on each side of a crop (S, S), which training may move within."""
+    return size_px // 8
+
+
+def side_with_margin(size_px: int) -> int:
+    """Of a crop (S, S) with its margin."""
+    return size_px + 2 * margin_of(size_px)
+
+
+def without_margin(crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """What a detector sees of crops with their margin, (N, side, side, 3) -> (N, S, S, 3)."""
+    margin = crops.shape[1] // 10
+    return np.ascontiguousarray(crops[:, margin:-margin, margin:-margin])
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +55,7 @@ class Run:
 
     Attributes:
         video: the file it is from.
-        file: the crops, uint8 (N, S + 2 margin, S + 2 margin, 3), as .npy.
+        file: the crops with their margin, uint8 (N, side, side, 3), as .npy.
         frames: N.
         track: the face's number in the video.
         frame_index: number of each crop's frame, so that pairs are lined up.
@@ -88,7 +103,7 @@ def _repeat(value: Any) -> Iterator[Any]:  # noqa: ANN401 - itertools.repeat, ty
 def _cached(video: Path, folder: Path, size_px: int) -> list[Run]:
     packed = inside_of(video)
     source = _of_file(video) if packed is None else _of_pack(*packed, size_px)
-    key = f"{source}|{size_px}|{MARGIN_PX}|{PREPROCESSING_VERSION}"
+    key = f"{source}|{size_px}|{margin_of(size_px)}|{PREPROCESSING_VERSION}"
     index = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
     if not index.exists():
         stem = index.with_suffix("")
@@ -115,7 +130,7 @@ def _of_file(video: Path) -> str:
 
 def _of_pack(pack: Pack, name: str, size_px: int) -> str:
     """What is in a pack is known by its contents, wherever the pack lies."""
-    pack.require(size_px, MARGIN_PX)
+    pack.require(size_px, margin_of(size_px))
     coded = pack.crops_of(name)
     return "no face" if coded is None else coded.sha256
 
@@ -162,10 +177,11 @@ def _made(video: Path, stem: Path, size_px: int) -> Iterator[Run]:
 
 
 def read_runs(
-    video: Path, size_px: int, *, margin_px: int = MARGIN_PX
+    video: Path, size_px: int, *, margin_px: int | None = None
 ) -> dict[tuple[int, int], list[FaceCrop]]:
-    """Every run's crops, by (track, run); none where the file is no video."""
-    tracker = FaceTracker(Mtcnn(), size_px, margin_px=margin_px)
+    """Every run's crops, by (track, run), with the margin that training takes; none where the file is no video."""
+    margin = margin_of(size_px) if margin_px is None else margin_px
+    tracker = FaceTracker(Mtcnn(), size_px, margin_px=margin)
     runs: dict[tuple[int, int], list[FaceCrop]] = {}
     try:
         with open_video(video) as frames:
@@ -188,8 +204,8 @@ def align_photograph(
         size_px: side without the margin.
     """
     matrix = align(landmarks, size_px)
-    matrix[:, 2] -= matrix[:, :2] @ np.full(2, float(MARGIN_PX))
-    side = size_px + 2 * MARGIN_PX
+    matrix[:, 2] -= matrix[:, :2] @ np.full(2, float(margin_of(size_px)))
+    side = side_with_margin(size_px)
     scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))  # source pixels a crop pixel
     if scale > 1.5:  # shrink first: a warp alone would alias
         factor = 1 / scale

@@ -19,7 +19,7 @@ class DriftSettings:
     """Ranges of the draws.
 
     Attributes:
-        amount_px: least and most displacement reached at the last frame, in pixels of the crop.
+        amount_px: least and most displacement reached at the last frame, in pixels of a crop of 128.
         radius: how far a handle pulls, in face units.
         handles: fewest and most neighbouring handles that wander together.
     """
@@ -50,10 +50,11 @@ def forge(
     centre = HANDLES[rng.integers(len(HANDLES))]
     nearest = np.argsort(((HANDLES - centre) ** 2).sum(1))
     chosen = nearest[: rng.integers(settings.handles[0], settings.handles[1] + 1)]
-    field = pull(layout(clip, template), HANDLES[chosen], radius=float(rng.uniform(*settings.radius)))
+    face = layout(clip, template)
+    field = pull(face, HANDLES[chosen], radius=float(rng.uniform(*settings.radius)))
     angle = rng.uniform(0, 2 * np.pi)
     direction = np.array([np.cos(angle), np.sin(angle)], np.float32)
     amount_px = rng.uniform(*settings.amount_px) / max(1.0, float(field.weights.sum(axis=0).max()))
-    path = ramp(len(clip), eased=bool(rng.integers(2))) * np.float32(amount_px)
+    path = ramp(len(clip), eased=bool(rng.integers(2))) * np.float32(face.scale * amount_px)
     paths = path[:, None, None] * np.broadcast_to(direction, (1, len(chosen), 2))
     return compare(clip, warp(clip, field, paths.astype(np.float32)), field.reach, KIND)

@@ -17,6 +17,9 @@ Mask: TypeAlias = NDArray[np.float32]
 Points: TypeAlias = NDArray[np.float32]
 """Points (x, y), (N, 2), in pixels of the crop or in unit crop coordinates, as the docstring says."""
 
+REFERENCE_PX = 128
+"""Settings in pixels are those of a crop of this side, whatever the crop's own."""
+
 
 def check_clip(clip: Clip) -> None:
     """Raise ValueError unless `clip` is (T >= 1, S, S, 3) uint8."""

@@ -35,7 +35,7 @@ class HardRealSettings:
     Attributes:
         hardships: what may happen, of which one or two are drawn.
         twice: share of clips to which a second thing happens.
-        shake_px: least and most jitter of the crop, root mean square in pixels.
+        shake_px: least and most jitter of the crop, root mean square in pixels of a crop of 128.
         step_px: most that the crop leaps when the tracker corrects itself.
         detect_every: frames between two corrections.
         scale: least and most relative resolution in a stretch that lost some.
@@ -80,15 +80,17 @@ def endure(
     template: Points | None = None,
 ) -> Clip:
     """The clip after one hardship."""
+    face = layout(clip, template)
+    scale = np.float32(face.scale)
     endured: dict[Hardship, Callable[[], Clip]] = {
-        "shake": lambda: _moved(clip, _shake(rng, len(clip), settings)),
-        "steps": lambda: _moved(clip, _steps(rng, len(clip), settings)),
+        "shake": lambda: _moved(clip, scale * _shake(rng, len(clip), settings)),
+        "steps": lambda: _moved(clip, scale * _steps(rng, len(clip), settings)),
         "fade": lambda: _relit(clip, rng, fading=True),
         "exposure": lambda: _relit(clip, rng, fading=False),
-        "cut": lambda: _cut(clip, rng),
+        "cut": lambda: _cut(clip, rng, scale),
         "object": lambda: pass_object(clip, rng),
         "caption": lambda: add_caption(clip, rng),
-        "glasses": lambda: add_glasses(clip, rng, layout(clip, template)),
+        "glasses": lambda: add_glasses(clip, rng, face),
         "resolution": lambda: _coarsened(clip, rng, settings),
         "motion_blur": lambda: _blurred(clip, rng),
     }
@@ -141,7 +143,7 @@ def _relit(clip: Clip, rng: np.random.Generator, *, fading: bool) -> Clip:
     return np.stack([np.asarray(frame, np.uint8) for frame in lit])
 
 
-def _cut(clip: Clip, rng: np.random.Generator) -> Clip:
+def _cut(clip: Clip, rng: np.random.Generator, scale: np.float32) -> Clip:
     """A cut inside one shot, as in interviews: another moment, a little closer or farther."""
     frames = len(clip)
     first = int(rng.integers(1, max(2, frames)))
@@ -150,7 +152,7 @@ def _cut(clip: Clip, rng: np.random.Generator) -> Clip:
     period = max(2 * frames - 2, 1)
     moments = np.minimum(later % period, period - later % period)
     moves = np.zeros((frames, 4), np.float32)
-    moves[:] = rng.uniform(-1, 1, 4) * (3, 3, 10, 3)
+    moves[:] = scale * rng.uniform(-1, 1, 4) * (3, 3, 10, 3)
     after = _moved(clip[moments], moves)
     return np.concatenate([clip[:first], after[first:]])
 

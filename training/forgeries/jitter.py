@@ -20,7 +20,7 @@ class JitterSettings:
     """Ranges of the draws.
 
     Attributes:
-        amount_px: least and most root mean square displacement of a handle, in pixels of the crop.
+        amount_px: least and most root mean square displacement of a handle, in pixels of a crop of 128.
         radius: how far a handle pulls, in face units.
         smooth_frames: how slowly the handles may tremble; 0 draws every frame anew.
         together: least and most of the trembling that all handles share.
@@ -58,10 +58,11 @@ def forge(
     # half of the amplitudes lie in the lowest third: small trembling is the hard case
     least, most = np.log(settings.amount_px)
     amount_px = np.exp(rng.uniform(least, most))
-    field = pull(layout(clip, template), HANDLES[chosen], radius=float(rng.uniform(*settings.radius)))
+    face = layout(clip, template)
+    field = pull(face, HANDLES[chosen], radius=float(rng.uniform(*settings.radius)))
     # neighbouring pulls add up; the amplitude promised is that of the strongest point
     overlap = max(1.0, float(field.weights.sum(axis=0).max())) if together > 0.5 else 1.0
-    paths = paths * np.float32(amount_px / np.sqrt(2) / overlap)
+    paths = paths * np.float32(face.scale * amount_px / np.sqrt(2) / overlap)
     # linear resampling blurs by an amount that follows the trembling, a cue that no generator leaves
     interpolation = (cv2.INTER_LINEAR, cv2.INTER_CUBIC)[rng.integers(2)]
     return compare(clip, warp(clip, field, paths, interpolation=interpolation), field.reach, KIND)

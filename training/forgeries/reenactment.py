@@ -27,7 +27,8 @@ class ReenactmentSettings:
 
     Attributes:
         parts: regions, of which one is drawn.
-        held_px: least and most displacement that is held throughout, one standard deviation, in pixels.
+        held_px: least and most displacement that is held throughout, one standard deviation, in pixels of a crop of
+            128.
         moving_px: the same for displacement that wanders.
         moving_frames: how slowly it wanders.
         trembling_px: the same for noise from frame to frame.
@@ -65,7 +66,7 @@ def forge(
     part = settings.parts[rng.integers(len(settings.parts))]
     alpha = region(face, part, feather_px=float(rng.uniform(*settings.feather)) * face.face_px)
     field = pull(face, HANDLES, radius=float(rng.uniform(*settings.radius)), window=alpha)
-    paths = _paths(rng, len(clip), settings)
+    paths = np.float32(face.scale) * _paths(rng, len(clip), settings)
     warped = warp(clip, field, paths, interpolation=(cv2.INTER_LINEAR, cv2.INTER_CUBIC)[rng.integers(2)])
     losses = float(rng.uniform(*settings.softening)) * np.exp(
         float(rng.uniform(0, settings.boiling)) * noise_paths(rng, len(clip), 1, smooth_frames=0.5)[:, 0]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmcl_sdk.faces import TEMPLATE
-from training.forgeries.forged import Clip, Mask, Points
+from training.forgeries.forged import REFERENCE_PX, Clip, Mask, Points
 
 Part: TypeAlias = Literal["face", "whole_face", "inner_face", "lower_face", "mouth", "eyes", "brows", "nose"]
 Box: TypeAlias = tuple[slice, slice]
@@ -67,6 +67,11 @@ class Layout:
     def face_px(self) -> float:
         """Pixels to one unit of the mean face: the crop's side when the landmarks lie on the template."""
         return float(np.sqrt(abs(np.linalg.det(self.unit_to_px[:, :2]))))
+
+    @property
+    def scale(self) -> float:
+        """Pixels of this crop to one of a crop of `REFERENCE_PX`, in whose pixels settings are given."""
+        return self.face_px / REFERENCE_PX
 
 
 def layout(clip: Clip, template: Points | None = None) -> Layout:

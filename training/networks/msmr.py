@@ -66,30 +66,35 @@ class MotionPreservingDown(nn.Module):
 
 @dataclass(frozen=True)
 class Explanation:
-    """What the RGB features of one scale say of the motion, and what the motion was; both (B*T, 4, H, W)."""
+    """What the RGB features of one scale say of the motion, and what the motion was.
+
+    Both (B * pictures, 4, H, W), of the frames that the RGB stream looks at.
+    """
 
     predicted: Tensor
     actual: Tensor
 
-    def loss(self, frames: int) -> Tensor:
-        """Huber loss in units of each clip's 90th percentile: small motion weighs as much as large."""
+    def loss(self, clips: int) -> Tensor:
+        """Huber loss in units of each of the B clips' 90th percentile: small motion weighs as much as large."""
         actual = self.actual.float()
-        size = actual.abs().unflatten(0, (-1, frames)).flatten(1)  # (B, everything)
-        scale = size.quantile(0.9, dim=1).clamp_min(0.05).repeat_interleave(frames)[:, None, None, None]
+        size = actual.abs().unflatten(0, (clips, -1))  # (B, pictures, 4, H, W)
+        scale = size.flatten(1).quantile(0.9, dim=1).clamp_min(0.05)
+        scale = scale.repeat_interleave(size.shape[1])[:, None, None, None]
         return F.huber_loss(self.predicted.float() / scale, actual / scale)
 
 
-def motion_targets(flow: Tensor, frames: int, pool: int) -> Tensor:
+def motion_targets(flow: Tensor, frames: int, side: int) -> Tensor:
     """Signed-max-pooled (g(R_1), its second difference).
 
     Args:
-        flow: the shortest baseline's stabilised, compressed flow, (B*T, 2, S/2, S/2).
+        flow: the shortest baseline's stabilised, compressed flow, (B*T, 2, M, M).
         frames: T.
-        pool: how many times larger the flow's side is than the features'.
+        side: of the features that are to explain it; M is a multiple.
 
     Returns:
-        (B*T, 4, H, W).
+        (B*T, 4, side, side).
     """
+    pool = flow.shape[-1] // side
     second = second_difference(flow.unflatten(0, (-1, frames))).flatten(0, 1)
     both = torch.cat([flow, second], 1)
     high, low = F.max_pool2d(both, pool), -F.max_pool2d(-both, pool)

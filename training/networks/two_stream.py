@@ -3,7 +3,8 @@
 The idea of two co-learned streams, MSMR and MSCA is the paper's (ICMR 2023, doi 10.1145/3591106.3592284); widths,
 depths, heads and the fusion of spans are ours, because no code or equations were at hand.
 
-Legend: B clips, T frames (a multiple of 8), S the crop's side, K baselines (one a span), C channels, P places.
+Legend: B clips, T frames (a multiple of 8), S the crop's side, M a motion field's, K baselines (one a span),
+C channels, P places.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name that PyTorch code uses
 
-from dmcl_sdk.motion import CHANNELS_PER_BASELINE, QUANTUM
+from dmcl_sdk.motion import CHANNELS_PER_BASELINE, QUANTUM, MotionSpec
 from training.networks.lite0 import load_imagenet
 from training.networks.msca import SpanAttention, frames_of, tokens, windows
 from training.networks.msmr import EqualPriority, Explanation, motion_targets, second_difference
@@ -32,13 +33,14 @@ class NetworkConfig:
 
     Attributes:
         size_px: side of the crop, a multiple of 32; of 128 with lite0, whose deepest scale is S/32.
+        motion_shrink: S / M: how many times smaller than the crop the pictures are that flow is taken of.
         baselines: flow baselines in frames.
         spans: window lengths in frames, one a baseline; 1 or even.
         backbone: of the RGB stream: `plain`, or `lite0`, a small picture network that ImageNet weights exist for.
         rgb_stride: the RGB stream looks at every so many frames, and answers for those up to the next one it looks at;
             flow sees every frame. What a picture shows changes slowly, and looking is most of the cost.
         rgb_widths: channels at S/2, S/4, S/8, S/16 of the plain one.
-        flow_widths: channels for EACH baseline at S/4, S/8, S/16.
+        flow_widths: channels for EACH baseline at M/2, M/4, M/8.
         rgb_depths, flow_depths: blocks at each scale; RGB's of the plain backbone.
         token_width: width of the attention's tokens.
         motion_preserving: MSMR (i).
@@ -48,6 +50,7 @@ class NetworkConfig:
     """
 
     size_px: int = 128
+    motion_shrink: int = 2
     baselines: tuple[int, ...] = (1, 4, 15)
     spans: tuple[int, ...] = (1, 4, 16)
     backbone: Literal["plain", "lite0"] = "plain"
@@ -78,8 +81,15 @@ class NetworkConfig:
             raise ValueError(f"rgb_stride divides the 8 frames that clips come in, got {self.rgb_stride}")
         if self.size_px % 32:
             raise ValueError(f"size_px is a multiple of 32, got {self.size_px}")
+        if self.motion_shrink not in {1, 2, 4}:
+            raise ValueError(f"motion_shrink is 1, 2 or 4, got {self.motion_shrink}")
         if self.backbone == "lite0" and self.size_px % 128:
             raise ValueError(f"with the lite0 backbone size_px is a multiple of 128, got {self.size_px}")
+
+    @property
+    def motion(self) -> MotionSpec:
+        """What is compared, for `dmcl_sdk.motion`."""
+        return MotionSpec(self.baselines, self.motion_shrink)
 
     @classmethod
     def named(cls, name: str) -> NetworkConfig:
@@ -132,12 +142,10 @@ class FlowStem(nn.Module):
         self.norm = nn.BatchNorm2d(width)
 
     def forward(self, motion: Tensor, frames: int) -> Tensor:
-        """(B*T, 4K, S/2, S/2) -> (B*T, K * width, S/4, S/4)."""
+        """(B*T, 4K, M, M) -> (B*T, K * width, M/2, M/2)."""
         channels = [F.avg_pool2d(motion, 2).unflatten(1, (self.count, -1))]
         if self.keep_motion:
-            moving = motion.unflatten(1, (self.count, -1)).unflatten(
-                0, (-1, frames)
-            )  # (B, T, K, 4, S/2, S/2)
+            moving = motion.unflatten(1, (self.count, -1)).unflatten(0, (-1, frames))  # (B, T, K, 4, M, M)
             known = moving[:, :, :, 3:] > 0
             known = known & torch.roll(known, 1, 1) & torch.roll(known, -1, 1)  # the zero ends hide the wrap
             second = (second_difference(moving[:, :, :, :3]) * known).abs().flatten(0, 1).flatten(1, 2)
@@ -253,7 +261,7 @@ class TwoStream(nn.Module):
 
         Args:
             rgb: crops, uint8 (B, T, S, S, 3).
-            motion: stored motion fields, int8 (B, T, 4K, S/2, S/2).
+            motion: stored motion fields, int8 (B, T, 4K, M, M).
         """
         frames = rgb.shape[1]
         rgb_features, flow_features, _ = self._features(rgb, motion)
@@ -274,8 +282,9 @@ class TwoStream(nn.Module):
             priorities = [self.priorities[scale](rgb_features[scale], pictures) for scale in taught]
         if self.config.motion_explanation:
             for scale in range(max(self.held, 1), len(rgb_features)):
-                actual = motion_targets(values[:, :2], frames, 1 << scale)[:: self.config.rgb_stride]
-                explanations.append(Explanation(self.explain[scale - 1](rgb_features[scale]), actual))
+                said = self.explain[scale - 1](rgb_features[scale])
+                actual = motion_targets(values[:, :2], frames, said.shape[-1])[:: self.config.rgb_stride]
+                explanations.append(Explanation(said, actual))
         looked = self.rgb_places(rgb_features[-2]).float().unflatten(0, (-1, pictures)).squeeze(2)
         moved = self.flow_places(flow_features[-2]).float().unflatten(0, (-1, frames)).squeeze(2)
         places = [self._for_every_frame(looked), moved]
