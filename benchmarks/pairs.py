@@ -53,11 +53,11 @@ def main() -> None:
     print(
         f"  {'animate':14}{_each_ms(lambda n: animate(long[0], len(long), _rng(n), template=TEMPLATE_PX)):7.1f}"
     )
-    print(f"  {'harden':14}{_each_ms(lambda n: harden(long, _rng(n))):7.1f}")
+    print(f"  {'harden':14}{_each_ms(lambda n: harden(long, _rng(n), template=TEMPLATE_PX)):7.1f}")
     for name, corruption in CORRUPTIONS.items():
         print(f"  {name:14}{_each_ms(lambda _, c=corruption: apply(short, c)):7.1f}")  # type: ignore[misc]
-    estimator, grey = MotionEstimator(spec), np.stack([spec.luma(crop) for crop in short])
-    print(f"  {'motion':14}{_each_ms(lambda _: estimator.fields(grey)):7.1f}")
+    estimator = MotionEstimator(spec)
+    print(f"  {'motion':14}{_each_ms(lambda _: estimator.of(short)):7.1f}")
     with tempfile.TemporaryDirectory() as folder:
         pairs = _pairs(Path(folder), spec)
         if "--profile" in sys.argv:

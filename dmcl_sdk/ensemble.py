@@ -85,7 +85,7 @@ class Ensemble:
 
 
 def _check_fits(member: ModelSpec, lead: ModelSpec) -> None:
-    for what in ("preprocessing", "size_px", "motion", "max_fps"):
+    for what in ("preprocessing", "size_px", "motion_shrink", "baselines", "max_fps"):
         needed, given = getattr(member, what), getattr(lead, what)
         if needed != given:
             raise ModelError(f"{member.name} does not go with {lead.name}: {what} {needed}, not {given}")

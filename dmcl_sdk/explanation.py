@@ -19,7 +19,7 @@ from dmcl_sdk.assembly import FaceCurve
 from dmcl_sdk.attribution import Removal, attribute
 from dmcl_sdk.frame import Frame
 from dmcl_sdk.judging import LEAST_FRAMES, JudgedRun
-from dmcl_sdk.motion import CHANNELS_PER_BASELINE, FLOW_SCALE_PX, MotionEstimator, expand
+from dmcl_sdk.motion import CHANNELS_PER_BASELINE, MotionEstimator
 from dmcl_sdk.network import ModelSpec, Network
 from dmcl_sdk.verdict import Span, Verdict
 
@@ -127,12 +127,12 @@ class Stretch:
     def look(self, network: Network, estimator: MotionEstimator) -> Peak:
         """What the network makes of the stretch; the crops are let go."""
         crops, self._crops = np.stack(self._crops), []
-        fields = estimator.fields(np.stack([estimator.spec.luma(crop) for crop in crops]), skip=self.past)
+        fields = estimator.of(crops, skip=self.past)
         rgb, peak = crops[self.past :], self.peak - self.past
         moment = slice(max(0, peak - _MOMENT_FRAMES), peak + _MOMENT_FRAMES + 1)
         curves = network.run(rgb[None], fields[None])
         slot = _slot(estimator.spec.baselines)
-        motion = expand(fields[peak, slot * CHANNELS_PER_BASELINE :][:2], FLOW_SCALE_PX)
+        motion = fields[peak, slot * CHANNELS_PER_BASELINE :][:2]
         assert self._still is not None  # noqa: S101 - the peak is one of the stretch's frames
         return Peak(
             span_id=self.span.span_id,
@@ -141,7 +141,7 @@ class Stretch:
             crop=rgb[peak],
             rgb_places=_shares(curves.rgb_places, moment),
             flow_places=_shares(curves.flow_places, moment),
-            motion=-motion * np.float32(estimator.spec.shrink / 2),  # flow leads back to where a pixel was
+            motion=-estimator.spec.pixels(motion),  # flow leads back to where a pixel was
             motion_frames=estimator.spec.baselines[slot],
             removals=attribute(network, rgb, fields, moment),
         )

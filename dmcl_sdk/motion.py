@@ -68,6 +68,10 @@ class MotionSpec:
         small = cv2.resize(grey, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
         return small.astype(np.uint8, copy=False)
 
+    def pixels(self, stored: MotionFields) -> Flow:
+        """Flow as it is stored, of any shape, in pixels of the crop."""
+        return expand(stored, FLOW_SCALE_PX) * np.float32(self.shrink / 2)
+
 
 def compress(values: npt.NDArray[np.float32], scale: float) -> npt.NDArray[np.int8]:
     """Store sign(v) log(1 + |v| / scale) as integers of `QUANTUM`: fine near zero, coarse far away."""
@@ -99,7 +103,7 @@ def motion_fields(crops: Crops, spec: MotionSpec, *, skip: int = 0) -> MotionFie
     Returns:
         (T - skip, 4K, M, M).
     """
-    return MotionEstimator(spec).fields(np.stack([spec.luma(crop) for crop in crops]), skip=skip)
+    return MotionEstimator(spec).of(crops, skip=skip)
 
 
 @dataclass
@@ -114,6 +118,10 @@ class MotionEstimator:
         self._flow.setFinestScale(0)  # the preset's 2 does not see slow motion
         self._flow.setGradientDescentIterations(12)
         self._flow.setVariationalRefinementIterations(0)  # half the time, for a tenth of the error
+
+    def of(self, crops: Crops, *, skip: int = 0) -> MotionFields:
+        """`motion_fields`, with the buffers that are held."""
+        return self.fields(np.stack([self.spec.luma(crop) for crop in crops]), skip=skip)
 
     def fields(self, grey: Crops, *, skip: int = 0) -> MotionFields:
         """The same as `motion_fields`, from the pictures of `MotionSpec.luma`, (T, M, M)."""

@@ -218,6 +218,6 @@ def _chunks(
     for start in np.linspace(0, run.frames - frames, count).round().astype(int):
         past = min(int(start), history)
         clip = without_margin(crops[start - past : start + frames])
-        fields = motion.fields(np.stack([motion.spec.luma(crop) for crop in clip]), skip=past)
-        rgb = torch.from_numpy(clip[past:].copy())[None]
+        fields = motion.of(clip, skip=past)
+        rgb = torch.from_numpy(clip[past:])[None]
         yield rgb.to(device), torch.from_numpy(fields)[None].to(device)

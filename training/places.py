@@ -72,7 +72,7 @@ def samples_of(network: OnnxNetwork, runs: Sequence[Run], *, seed: int) -> Itera
     for kind, forge in {"real": None, **ONE_PLACE}.items():
         made = None if forge is None else forge(real, rng)
         clip = real if made is None else made.clip
-        fields = estimator.fields(np.stack([estimator.spec.luma(crop) for crop in clip]))
+        fields = estimator.of(clip)
         curves = network.run(clip[None], fields[None])
         if curves.rgb_places is None or curves.flow_places is None:
             raise ValueError("this model says nothing of places; export it again with this version")

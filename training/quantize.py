@@ -156,8 +156,7 @@ def beginning(run: Run, estimator: MotionEstimator, multiple: int) -> Stretch:
     """The first frames of a run, as a detector sees them: without the margin, and a multiple of `multiple` long."""
     frames = min(run.frames, MOST_FRAMES) // multiple * multiple
     crops = without_margin(run.crops()[:frames])
-    motion = estimator.fields(np.stack([estimator.spec.luma(crop) for crop in crops]))
-    return crops[None], motion[None]
+    return crops[None], estimator.of(crops)[None]
 
 
 def command(  # noqa: PLR0917 - typer makes options of them

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -129,17 +128,5 @@ def test_what_it_says_of_its_figures_is_what_is_measured() -> None:
         [sys.executable, str(PACKAGE / "measure.py")], capture_output=True, text=True, check=True
     )
     table, _, fit = run.stdout.partition("\n\n")
-    measured = figures_of(table)
-    assert len(measured) > 10
-    assert figures_of((PACKAGE / "README.md").read_text(encoding="utf-8")) == pytest.approx(
-        measured, abs=0.02
-    )
+    assert table in (PACKAGE / "README.md").read_text(encoding="utf-8")
     assert fit.startswith("Platt(9.5")
-
-
-def figures_of(text: str) -> dict[str, float]:
-    """The rows of a table: what has a figure, and which."""
-    return {
-        name: float(figure)
-        for name, figure in re.findall(r"^\| (\w+) \| (0\.\d+) \|$", text, flags=re.MULTILINE)
-    }

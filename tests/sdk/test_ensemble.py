@@ -74,7 +74,14 @@ class _Red(ScriptedNetwork):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"size_px": 96}, {"baselines": (1,)}, {"max_fps": 60.0}, {"frames_multiple": 16}]
+    "changes",
+    [
+        {"size_px": 96},
+        {"motion_shrink": 4},
+        {"baselines": (1,)},
+        {"max_fps": 60.0},
+        {"frames_multiple": 16},
+    ],
 )
 def test_a_member_that_needs_other_input_does_not_go_with_the_lead(changes: dict[str, object]) -> None:
     with pytest.raises(ModelError, match="does not go with scripted"):

@@ -54,8 +54,11 @@ def test_the_rigid_motion_of_the_whole_crop_leaves_no_trace() -> None:
 
 def test_crops_of_twice_the_size_shrunk_to_the_same_pictures_have_the_same_motion() -> None:
     crops = moving(6, 1.0) // 4 * 4  # means of four are whole numbers
-    doubled = crops.repeat(2, 1).repeat(2, 2)
-    assert np.array_equal(motion_fields(crops, SPEC), motion_fields(doubled, MotionSpec((1, 4), shrink=4)))
+    doubled, finer = crops.repeat(2, 1).repeat(2, 2), MotionSpec((1, 4), shrink=4)
+    fields = motion_fields(crops, SPEC)
+    assert np.array_equal(fields, motion_fields(doubled, finer))
+    assert np.array_equal(finer.pixels(fields), 2 * SPEC.pixels(fields))
+    assert np.allclose(SPEC.pixels(fields)[:, 0], flow_px(fields, 0))
 
 
 def test_motion_is_never_taken_of_pictures_larger_than_the_crop() -> None:

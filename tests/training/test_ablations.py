@@ -162,9 +162,8 @@ def test_a_transient_is_labelled_in_its_frames_and_a_drift_in_all() -> None:
 
 def test_raw_motion_keeps_the_heads_motion_that_the_product_removes() -> None:
     clip = Scene(World(frames=3, head_px=4), 1).clip()
-    grey = np.stack([MotionSpec().luma(frame) for frame in clip])
     spec = MotionSpec((1,))
-    stable, raw = MotionEstimator(spec).fields(grey), RawMotionEstimator(spec).fields(grey)
+    stable, raw = MotionEstimator(spec).of(clip), RawMotionEstimator(spec).of(clip)
     assert np.array_equal(stable[:, 2:], raw[:, 2:])
     inner = np.s_[1:, :2, 10:22, 10:22]  # the background moves on its own
     assert np.abs(as_values(raw[inner])).mean() > 2 * np.abs(as_values(stable[inner])).mean()

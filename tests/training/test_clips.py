@@ -5,15 +5,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from dmcl_sdk.faces import TEMPLATE
 from dmcl_sdk.motion import MotionSpec
 from dmcl_sdk.segment import Segment
 from tests.training.worlds import small_pairs, small_world
-from training.data.clips import ClipPairs, Mix, read_photographs
+from training.data.clips import ClipPairs, Crops, Mix, read_photographs
 from training.data.corruptions import CorruptionRanges
 from training.data.manifest import require_rights
+from training.forgeries import harden
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +121,21 @@ def genuine_pairs(folder: Path, mix: Mix, spans: tuple[Segment, ...] | None = No
         mix=mix,
         corruptions=CorruptionRanges(untouched=1.0),
     )
+
+
+def test_what_befalls_a_face_befalls_it_inside_its_margin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+
+    def overheard(clip: Crops, rng: np.random.Generator, *, template: npt.NDArray[np.float32]) -> Crops:
+        told.append(template)
+        return harden(clip, rng, template=template)
+
+    monkeypatch.setattr("training.data.clips.harden", overheard)
+    genuine_pairs(tmp_path, replace(ONLY_GENUINE, hardened=1)).pair(0)
+    assert len(told) == 2  # the real one and the fake
+    assert np.allclose(told, TEMPLATE * 64 + 8)
 
 
 ONLY_GENUINE = Mix(forged=0, genuine=1, photographs=0, twins=1, hardened=0)

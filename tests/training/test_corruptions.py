@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -41,6 +42,14 @@ def test_the_same_seed_gives_the_same_bits(clip: Clip, seed: int) -> None:
 def test_many_draws_leave_the_clip_untouched(clip: Clip) -> None:
     untouched = sum(corrupt([clip], seeded(seed))[0] is clip for seed in range(200))
     assert 30 < untouched < 80
+
+
+def test_a_larger_crop_is_blurred_as_much_for_its_size() -> None:
+    small, large = (drawn_clip(frames=1, crop_px=side) for side in (64, 128))
+    blurred = apply(large, Corruption(blur_px=2.0))[0]
+    shrunk = cv2.resize(blurred, (64, 64), interpolation=cv2.INTER_AREA)[None]
+    alike, sharper = (error(shrunk, apply(small, Corruption(blur_px=px))) for px in (2.0, 1.0))
+    assert alike < sharper
 
 
 def test_a_forgery_outlasts_the_corruption_of_its_pair(clip: Clip) -> None:

@@ -204,10 +204,10 @@ def test_jitter_moves_a_handle_by_the_amount_asked_for(amount_px: float) -> None
 @pytest.mark.parametrize("kind", ["jitter", "drift", "reenactment"])
 def test_a_larger_crop_of_the_same_face_is_moved_as_far_for_its_size(kind: str) -> None:
     moved = {}
-    for side in (80, 160):
+    for side in (160, 320):
         still = np.repeat(drawn_clip(frames=1, crop_px=side), 24, axis=0)
         moved[side] = max(_displacement_px(still[0], frame) for frame in KINDS[kind](still, seeded(3)).clip)
-    assert moved[160] == pytest.approx(2 * moved[80], rel=0.5)
+    assert moved[320] == pytest.approx(2 * moved[160], rel=0.3)
 
 
 def test_drift_starts_from_the_real_frame_and_only_grows() -> None:
@@ -458,6 +458,16 @@ def test_every_hardship_is_seen_and_survives_one_frame(clip: Clip, hardship: Har
     seen = [not np.array_equal(endure(clip, seeded(seed), hardship), clip) for seed in range(6)]
     assert any(seen)
     assert endure(clip[:1], seeded(), hardship).shape == clip[:1].shape
+
+
+@pytest.mark.parametrize("hardship", ["shake", "steps", "cut"])
+def test_a_larger_crop_of_the_same_face_is_shaken_as_far_for_its_size(hardship: Hardship) -> None:
+    moved = {}
+    for side in (160, 320):
+        still = np.repeat(drawn_clip(frames=1, crop_px=side), 24, axis=0)
+        shaken = endure(still, seeded(2), hardship)
+        moved[side] = max(_displacement_px(still[0], frame) for frame in shaken)
+    assert moved[320] == pytest.approx(2 * moved[160], rel=0.3)
 
 
 def test_a_hardened_clip_is_what_its_forgery_is_compared_with(clip: Clip) -> None:

@@ -70,9 +70,7 @@ def labelled(
     history: int,
 ) -> Clips:
     """Clips (history + T, S, S, 3) with labels (history + T,) and masks (16, 16); `history` frames are past only."""
-    motion = [
-        estimator.fields(np.stack([estimator.spec.luma(f) for f in clip]), skip=history) for clip in clips
-    ]
+    motion = [estimator.of(clip, skip=history) for clip in clips]
     frames = np.stack(labels)[:, history:]
     return Clips(
         torch.from_numpy(np.stack([clip[history:] for clip in clips])),

@@ -204,12 +204,7 @@ class ClipPairs:
 
     def _finished(self, clips: list[Crops], labels: Labels, mask: Masks) -> Pair:
         """The last T frames; the ones before them serve as the motion's past."""
-        motion = [
-            self.motion.fields(
-                np.stack([self.motion.spec.luma(c) for c in clip]), skip=len(clip) - self.frames
-            )
-            for clip in clips
-        ]
+        motion = [self.motion.of(clip, skip=len(clip) - self.frames) for clip in clips]
         known = np.stack([np.zeros(self.frames, np.float32), labels[-self.frames :].astype(np.float32)])
         return Pair(
             np.stack([clip[-self.frames :] for clip in clips]),

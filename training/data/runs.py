@@ -45,7 +45,7 @@ def side_with_margin(size_px: int) -> int:
 
 def without_margin(crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """What a detector sees of crops with their margin, (N, side, side, 3) -> (N, S, S, 3)."""
-    margin = crops.shape[1] // 10
+    margin = margin_of(crops.shape[1] * 4 // 5)
     return np.ascontiguousarray(crops[:, margin:-margin, margin:-margin])
 
 
