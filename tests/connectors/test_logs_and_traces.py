@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,23 @@ def test_a_line_of_the_log_is_one_json_object_with_what_was_bound() -> None:
     assert own["timestamp"].endswith("Z")
     assert library["event"] == "of a library\nin two lines"
     assert library["logger"] == "kafka"
+
+
+def test_a_line_goes_out_whole_so_that_no_death_and_no_other_writer_comes_between() -> None:
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)  # each write arrives by itself
+    with here, there:
+        command = (
+            "import structlog\n"
+            "from connectors import logs\n"
+            "logs.configure()\n"
+            "structlog.get_logger().info('delivered', event_id='1')\n"
+        )
+        subprocess.run(
+            [sys.executable, "-c", command], cwd=ROOT, stderr=there.fileno(), check=True, timeout=60
+        )
+        written = here.recv(10_000)
+    assert written.endswith(b"}\n")
+    assert json.loads(written)["event"] == "delivered"
 
 
 def test_a_traceback_says_where_and_holds_no_value_of_a_variable() -> None:
