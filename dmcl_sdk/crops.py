@@ -21,6 +21,23 @@ Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True)
+class CropSizes:
+    """How faces are cut.
+
+    Attributes:
+        crop_px: side of every frame's crop, C.
+        margin_px: context around it, which training may move within.
+        fine_px: side of the crop for the RGB stream, S; none is cut without.
+        fine_every: so many frames of a run stand for one such crop, which is of their middle.
+    """
+
+    crop_px: int
+    margin_px: int = 0
+    fine_px: int | None = None
+    fine_every: int = 1
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceCrop:
     """One face in one frame, aligned to the template.
@@ -31,7 +48,8 @@ class FaceCrop:
         frame_index: the frame's number among all decoded frames.
         start_s: when the frame appears.
         end_s: when the next frame appears.
-        image: RGB (S, S, 3).
+        image: RGB (C, C, 3), what motion and quality are taken from.
+        fine: RGB (S, S, 3), the same place for the RGB stream; None where it does not look at this frame.
         box: left, top, width, height of the face in fractions of the displayed frame; may reach past it.
         face_px: width of the face in pixels of the displayed frame.
         sharpness: 0..1; see `sharpness`.
@@ -49,6 +67,7 @@ class FaceCrop:
     start_s: float
     end_s: float
     image: Image
+    fine: Image | None
     box: tuple[float, float, float, float]
     face_px: float
     sharpness: float
@@ -59,21 +78,27 @@ class FaceCrop:
     alignment: tuple[float, float, float, float]
 
 
-def cut_crop(frame: Frame, mark: Mark, key: tuple[int, int], crop_px: int, margin_px: int = 0) -> FaceCrop:
+def cut_crop(
+    frame: Frame, mark: Mark, key: tuple[int, int], sizes: CropSizes, *, looked_at: bool = False
+) -> FaceCrop:
     """Cut a face out of a frame, with a margin around the crop; the quality is the inner crop's.
 
     Args:
         frame: where the face is.
         mark: box, landmarks and confidence in pixels of the displayed frame.
         key: number of the track and of the run.
-        crop_px: the crop's side, without the margin.
-        margin_px: context on each side.
+        sizes: of the crop, its margin, and the crop for the RGB stream.
+        looked_at: whether the RGB stream looks at this frame.
     """
-    points = mark[POINTS].reshape(5, 2)
+    points, crop_px, margin_px = mark[POINTS].reshape(5, 2), sizes.crop_px, sizes.margin_px
     matrix = align(points, crop_px)
     outer = matrix.copy()
     outer[:, 2] -= matrix[:, :2].sum(1) * margin_px
     image = frame.crop(outer, crop_px + 2 * margin_px)
+    fine = None
+    if looked_at and sizes.fine_px is not None:
+        same = (sizes.fine_px, 0) == (crop_px, margin_px)
+        fine = image if same else frame.crop(align(points, sizes.fine_px), sizes.fine_px)
     inner = image[margin_px : margin_px + crop_px, margin_px : margin_px + crop_px]
     face = np.asarray(cv2.cvtColor(inner, cv2.COLOR_RGB2GRAY), np.uint8)
     x0, y0, x1, y1 = mark[BOX].tolist()
@@ -84,6 +109,7 @@ def cut_crop(frame: Frame, mark: Mark, key: tuple[int, int], crop_px: int, margi
         start_s=frame.start_s,
         end_s=frame.end_s,
         image=image,
+        fine=fine,
         box=(x0 / frame.width, y0 / frame.height, (x1 - x0) / frame.width, (y1 - y0) / frame.height),
         face_px=x1 - x0,
         sharpness=sharpness(face),

@@ -22,7 +22,7 @@ from dmcl_sdk.errors import VideoError
 from dmcl_sdk.explanation import Explanation, Peak, most_probable, show, stretches_of
 from dmcl_sdk.faces import FaceDetector, Mtcnn, YuNet
 from dmcl_sdk.frame import Frame
-from dmcl_sdk.judging import Judge, JudgeBeside, JudgedRun, Stopwatch
+from dmcl_sdk.judging import Judge, JudgeBeside, JudgedRun, Stopwatch, crop_sizes
 from dmcl_sdk.localization import SpanRule
 from dmcl_sdk.network import ModelSpec, Network, OnnxNetwork, preprocessing_digest
 from dmcl_sdk.tracking import FaceTracker, TrackingRule
@@ -228,7 +228,7 @@ class Detector:
             open_video(video, self._limits, max_fps=self.spec.max_fps) as frames,
             JudgeBeside(Judge(self._network, clock)) as judge,
         ):
-            tracker = FaceTracker(self._faces, self.spec.size_px, self._tracking)
+            tracker = FaceTracker(self._faces, crop_sizes(self.spec), self._tracking)
             for frame in _told(frames, on_progress, frames.container_duration_s):
                 judge.take(clock.time("faces", partial(tracker.push, frame)))
             judge.take(clock.time("faces", tracker.finish))

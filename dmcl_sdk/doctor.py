@@ -132,9 +132,10 @@ def _motion_and_network() -> Iterator[Check]:
     began = time.perf_counter()
     motion = motion_fields(crops, spec.motion)
     yield Check("motion", "ok", made, time.perf_counter() - began)
-    network.run(crops[None], motion[None])  # the first call also plans memory
+    rgb = crops[None, spec.rgb_stride // 2 :: spec.rgb_stride]
+    network.run(rgb, motion[None])  # the first call also plans memory
     began = time.perf_counter()
-    curves = network.run(crops[None], motion[None])
+    curves = network.run(rgb, motion[None])
     took = time.perf_counter() - began
     sound = bool(np.isfinite(curves.fused).all()) and curves.fused.shape == (1, frames)
     yield Check(

@@ -72,7 +72,7 @@ class Ensemble:
         return self.members[0].providers
 
     def run(self, rgb: npt.NDArray[np.uint8], motion: MotionFields) -> FrameCurves:
-        """Answer every frame of (B, T, S, S, 3) crops and (B, T, 4K, M, M) motion fields."""
+        """Answer every frame of (B, T, 4K, M, M) motion fields, with (B, T / R, S, S, 3) crops."""
         lead, *others = self.members
         answer = lead.run(rgb, motion)
         scale, fused = lead.spec.frame_calibration, self.weights[0] * answer.fused.astype(np.float64)
@@ -85,7 +85,7 @@ class Ensemble:
 
 
 def _check_fits(member: ModelSpec, lead: ModelSpec) -> None:
-    for what in ("preprocessing", "size_px", "motion_shrink", "baselines", "max_fps"):
+    for what in ("preprocessing", "size_px", "motion_shrink", "rgb_stride", "baselines", "max_fps"):
         needed, given = getattr(member, what), getattr(lead, what)
         if needed != given:
             raise ModelError(f"{member.name} does not go with {lead.name}: {what} {needed}, not {given}")

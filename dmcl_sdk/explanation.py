@@ -106,42 +106,50 @@ class Stretch:
     past: int
     peak: int
     needed: dict[int, int] = field(init=False)
-    _crops: list[Image] = field(default_factory=list)
+    _grey: list[Image] = field(default_factory=list)
+    _rgb: list[Image] = field(default_factory=list)
+    _crop: Image | None = None
     _still: Image | None = None
     _at_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.needed = {index: place for place, index in enumerate(self.indices)}
 
-    def take(self, frame: Frame, size_px: int) -> bool:
+    def take(self, frame: Frame, spec: ModelSpec) -> bool:
         """Keep what is needed of a frame; True with the last one."""
         place = self.needed.get(frame.index)
         if place is None:
             return False
         a, b, x, y = self.alignments[place].tolist()
-        self._crops.append(frame.crop(np.array([[a, -b, x], [b, a, y]]), size_px))
-        if place == self.peak:
-            self._still, self._at_s = frame.image(STILL_PX), frame.start_s
-        return len(self._crops) == len(self.indices)
+        coarse = np.array([[a, -b, x], [b, a, y]])
+        self._grey.append(spec.coarse_motion.luma(frame.crop(coarse, spec.coarse_px)))
+        looks = place >= self.past and (place - self.past) % spec.rgb_stride == spec.rgb_stride // 2
+        if looks or place == self.peak:
+            crop = frame.crop(_finer(coarse, spec.coarse_px / spec.size_px), spec.size_px)
+            if looks:
+                self._rgb.append(crop)
+            if place == self.peak:
+                self._crop, self._still, self._at_s = crop, frame.image(STILL_PX), frame.start_s
+        return len(self._grey) == len(self.indices)
 
     def look(self, network: Network, estimator: MotionEstimator) -> Peak:
         """What the network makes of the stretch; the crops are let go."""
-        crops, self._crops = np.stack(self._crops), []
-        fields = estimator.of(crops, skip=self.past)
-        rgb, peak = crops[self.past :], self.peak - self.past
+        fields = estimator.fields(np.stack(self._grey), skip=self.past)
+        rgb, peak = np.stack(self._rgb), self.peak - self.past
+        self._grey, self._rgb = [], []
         moment = slice(max(0, peak - _MOMENT_FRAMES), peak + _MOMENT_FRAMES + 1)
         curves = network.run(rgb[None], fields[None])
         slot = _slot(estimator.spec.baselines)
         motion = fields[peak, slot * CHANNELS_PER_BASELINE :][:2]
-        assert self._still is not None  # noqa: S101 - the peak is one of the stretch's frames
+        assert self._crop is not None and self._still is not None  # noqa: S101, PT018 - the peak is one of the frames
         return Peak(
             span_id=self.span.span_id,
             at_s=self._at_s,
             still=self._still,
-            crop=rgb[peak],
+            crop=self._crop,
             rgb_places=_shares(curves.rgb_places, moment),
             flow_places=_shares(curves.flow_places, moment),
-            motion=-estimator.spec.pixels(motion),  # flow leads back to where a pixel was
+            motion=-network.spec.motion.pixels(motion),  # flow leads back to where a pixel was
             motion_frames=estimator.spec.baselines[slot],
             removals=attribute(network, rgb, fields, moment),
         )
@@ -161,10 +169,10 @@ def stretches_of(spans: Iterable[Span], runs: Sequence[JudgedRun], spec: ModelSp
 
 def show(frames: Iterable[Frame], stretches: Sequence[Stretch], network: Network) -> list[Peak]:
     """Look at each stretch again; of the frames, only those of the stretches under way are held."""
-    estimator, peaks = MotionEstimator(network.spec.motion), []
+    estimator, peaks = MotionEstimator(network.spec.coarse_motion), []
     waiting, last = list(stretches), last_frame(stretches) if stretches else -1
     for frame in frames:
-        whole = [stretch for stretch in waiting if stretch.take(frame, network.spec.size_px)]
+        whole = [stretch for stretch in waiting if stretch.take(frame, network.spec)]
         peaks += [stretch.look(network, estimator) for stretch in whole]
         waiting = [stretch for stretch in waiting if stretch not in whole]
         if frame.index >= last:
@@ -183,12 +191,17 @@ def _peak_of(span: Span, run: JudgedRun) -> int | None:
 def _stretch(span: Span, run: JudgedRun, at: int, spec: ModelSpec) -> Stretch:
     multiple, count = spec.frames_multiple, len(run.sightings)
     length = min(_STRETCH_FRAMES, count) // multiple * multiple
-    start = min(max(0, at - length // 2), count - length)
+    start = min(max(0, at - length // 2), count - length) // spec.rgb_stride * spec.rgb_stride
     first = max(0, start - spec.motion.history)
     kept = slice(first, start + length)
     assert run.alignments is not None  # noqa: S101 - asked for by the caller
     indices = [sighting.frame_index for sighting in run.sightings[kept]]
     return Stretch(span, indices, run.alignments[kept], past=start - first, peak=at - first)
+
+
+def _finer(matrix: npt.NDArray[np.float64], step: float) -> npt.NDArray[np.float64]:
+    """The map of a crop of as many more pixels, whose centres lie on whole numbers, as the template has it."""
+    return np.concatenate([matrix[:, :2] * step, matrix[:, 2:]], 1)
 
 
 def _slot(baselines: tuple[int, ...]) -> int:

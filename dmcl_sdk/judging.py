@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from dmcl_sdk.localization import stitch
 from dmcl_sdk.motion import MotionEstimator
-from dmcl_sdk.network import Network
+from dmcl_sdk.network import ModelSpec, Network
 from dmcl_sdk.sighting import Sightings
-from dmcl_sdk.tracking import FaceCrop, TrackerOutput
+from dmcl_sdk.tracking import CropSizes, FaceCrop, TrackerOutput
 
 CHUNK_FRAMES = 192  # what the network holds at once grows with it; what it computes twice shrinks
 OVERLAP_FRAMES = (
@@ -64,6 +64,11 @@ class Stopwatch:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + perf_counter() - start
 
 
+def crop_sizes(spec: ModelSpec) -> CropSizes:
+    """How a tracker cuts what a judge takes."""
+    return CropSizes(spec.coarse_px, fine_px=spec.size_px, fine_every=spec.rgb_stride)
+
+
 class Judge:
     """Takes what the tracker puts out and gives back finished runs.
 
@@ -72,7 +77,7 @@ class Judge:
 
     def __init__(self, network: Network, clock: Stopwatch) -> None:
         self._network, self._clock = network, clock
-        self._motion = MotionEstimator(network.spec.motion)
+        self._motion = MotionEstimator(network.spec.coarse_motion)
         self._open: dict[tuple[int, int], _OpenRun] = {}
 
     def take(self, output: TrackerOutput) -> list[JudgedRun]:
@@ -132,12 +137,13 @@ class _OpenRun:
         self._network, self._motion, self._clock = network, motion, clock
         spec = network.spec
         # for a whole chunk, and filled as crops come: lists would have to be copied for the network
-        self._crops = np.empty((CHUNK_FRAMES, spec.size_px, spec.size_px, 3), np.uint8)
+        self._stride = spec.rgb_stride
+        self._crops = np.empty((CHUNK_FRAMES // self._stride, spec.size_px, spec.size_px, 3), np.uint8)
         self._fields = np.empty((CHUNK_FRAMES, spec.motion.channels, spec.motion_px, spec.motion_px), np.int8)
-        self._grey: list[npt.NDArray[np.uint8]] = []
-        self._held = 0  # crops of the chunk so far
+        self._grey: list[npt.NDArray[np.uint8]] = []  # the past that motion looks back on, and new frames
+        self._held = 0  # frames of the chunk so far
         self._moved = 0  # of which motion has been taken
-        self._first = 0  # the held crops' place in the run
+        self._first = 0  # the held frames' place in the run
         self._answers: list[tuple[int, npt.NDArray[np.float32]]] = []
         # bare numbers, all that grows with the run
         self._sightings, self._alignments = array("d"), array("d")
@@ -148,7 +154,9 @@ class _OpenRun:
             crop.sharpness, crop.brightness, crop.yaw, crop.visible,
         ))  # fmt: skip
         self._alignments.extend(crop.alignment)
-        self._crops[self._held] = crop.image
+        self._grey.append(self._clock.time("motion", lambda: self._motion.spec.luma(crop.image)))
+        if crop.fine is not None:
+            self._crops[self._held // self._stride] = crop.fine
         self._held += 1
         if self._held - self._moved == _MOTION_FRAMES:
             self._take_motion()
@@ -171,9 +179,12 @@ class _OpenRun:
         return JudgedRun(track_id, sightings, logits, alignments)
 
     def _answer(self, start: int, end: int) -> None:
-        """The network's logits for held crops [start, end)."""
+        """The network's logits for held frames [start, end)."""
         self._take_motion()
-        rgb, motion = self._crops[None, start:end], self._fields[None, start:end]
+        # a run's last frames may begin anywhere: then pictures stand for frames that lie a little beside theirs
+        picture = (start + (self._stride - 1) // 2) // self._stride
+        rgb = self._crops[None, picture : picture + (end - start) // self._stride]
+        motion = self._fields[None, start:end]
         curves = self._clock.time("network", lambda: self._network.run(rgb, motion))
         logits = np.stack([curves.fused[0], curves.rgb[0], curves.flow[0]], -1)
         self._answers.append((self._first + start, logits))
@@ -184,13 +195,12 @@ class _OpenRun:
             self._moved = self._held
 
     def _fresh_motion(self) -> npt.NDArray[np.int8]:
-        motion, past = self._motion.spec, self._grey
-        fresh = [motion.luma(crop) for crop in self._crops[self._moved : self._held]]
-        self._grey = (past + fresh)[-motion.history :]
-        return self._motion.fields(np.stack(past + fresh), skip=len(past))
+        grey, fresh = self._grey, self._held - self._moved
+        self._grey = grey[-self._motion.spec.history :]
+        return self._motion.fields(np.stack(grey), skip=len(grey) - fresh)
 
     def _let_go(self, count: int) -> None:
-        for held in (self._crops, self._fields):
-            held[: self._held - count] = held[count : self._held]
+        for held, step in ((self._crops, self._stride), (self._fields, 1)):
+            held[: (self._held - count) // step] = held[count // step : self._held // step]
         self._held = self._moved = self._held - count
         self._first += count

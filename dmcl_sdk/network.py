@@ -48,6 +48,8 @@ class ModelSpec(BaseModel):
     """Side of the aligned crop, S."""
     motion_shrink: Annotated[int, Field(gt=0)] = 2
     """The crop's side over that of the pictures that motion is taken of."""
+    rgb_stride: Literal[1, 2, 4, 8] = 1
+    """So many frames in turn, R, the RGB stream sees by one picture of their middle, the frame R // 2 of them."""
     baselines: tuple[int, ...]
     """Frames between the two pictures of a flow."""
     spans: tuple[int, ...]
@@ -84,12 +86,29 @@ class ModelSpec(BaseModel):
             raise ValueError(
                 f"size_px is a multiple of motion_shrink, got {self.size_px} and {self.motion_shrink}"
             )
+        if self.frames_multiple % self.rgb_stride:
+            raise ValueError(
+                f"frames_multiple is a multiple of rgb_stride, got {self.frames_multiple} and {self.rgb_stride}"
+            )
         return self
 
     @property
     def motion(self) -> MotionSpec:
-        """What is compared, for `dmcl_sdk.motion`."""
+        """What is compared, for `dmcl_sdk.motion`, in crops for the RGB stream."""
         return MotionSpec(self.baselines, self.motion_shrink)
+
+    @property
+    def coarse_motion(self) -> MotionSpec:
+        """The same in crops of `coarse_px`."""
+        return MotionSpec(self.baselines, self.coarse_px // self.motion_px)
+
+    @property
+    def coarse_px(self) -> int:
+        """Side of the crop that motion and a face's quality are taken from, C: fine enough for both.
+
+        It is cut of every frame; one of `size_px` only where the RGB stream looks.
+        """
+        return min(self.size_px, 2 * self.motion_px)
 
     @property
     def motion_px(self) -> int:
@@ -135,7 +154,12 @@ class Network(Protocol):
         """ONNX Runtime's names of the execution providers, first the one that takes the graph."""
 
     def run(self, rgb: npt.NDArray[np.uint8], motion: MotionFields) -> FrameCurves:
-        """Answer every frame of (B, T, S, S, 3) crops and (B, T, 4K, M, M) motion fields, which are only lent."""
+        """Answer every frame, with what is only lent.
+
+        Args:
+            rgb: (B, T / R, S, S, 3), one crop for every R frames; see `ModelSpec.rgb_stride`.
+            motion: (B, T, 4K, M, M).
+        """
 
 
 class OnnxNetwork:
@@ -170,7 +194,7 @@ class OnnxNetwork:
         self._outputs = [*_CURVES, *_PLACES] if offered.issuperset(_PLACES) else list(_CURVES)
 
     def run(self, rgb: npt.NDArray[np.uint8], motion: MotionFields) -> FrameCurves:
-        """Answer every frame of (B, T, S, S, 3) crops and (B, T, 4K, M, M) motion fields."""
+        """Answer every frame of (B, T, 4K, M, M) motion fields, with (B, T / R, S, S, 3) crops."""
         return FrameCurves(*self._session.run(self._outputs, {"rgb": rgb, "motion": motion}))
 
 
@@ -212,6 +236,10 @@ def preprocessing_digest(spec: ModelSpec, detector: str, detector_sha256: str) -
         "face_detector": detector,
         "face_detector_sha256": detector_sha256,
     }
-    if spec.motion_shrink != 2:  # the digests of models from before it could be chosen stay as they are
-        parts["motion_shrink"] = spec.motion_shrink
+    # the digests of models from before these could be chosen stay as they are
+    parts |= {
+        name: chosen
+        for name, before in (("motion_shrink", 2), ("rgb_stride", 1))
+        if (chosen := getattr(spec, name)) != before
+    }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -81,12 +81,14 @@ class ScriptedNetwork:
         return hashlib.sha256(self.spec.model_dump_json().encode()).hexdigest()
 
     def run(self, rgb: Crops, motion: MotionFields) -> FrameCurves:
-        """Answer every crop of (B, T, S, S, 3); motion is checked for its shape alone."""
-        batch, frames = rgb.shape[:2]
+        """Answer every frame by the crop it is looked at in; motion is checked for its shape alone."""
+        stride = self.spec.rgb_stride
+        batch, frames = rgb.shape[0], rgb.shape[1] * stride
         expected = (batch, frames, self.spec.motion.channels, self.spec.motion_px, self.spec.motion_px)
         if motion.shape != expected:
             raise ValueError(f"motion has the shape {expected}, got {motion.shape}")
-        answers = np.array([[self.logit(crop) for crop in clip] for clip in rgb], np.float32)  # (B, T, 3)
+        looked = np.array([[self.logit(crop) for crop in clip] for clip in rgb], np.float32)
+        answers = looked.repeat(stride, 1)  # (B, T, 3)
         fused = answers[..., 0]
         spans = np.repeat(fused[..., None], len(self.spec.spans), -1)
         return FrameCurves(fused, spans, answers[..., 1], answers[..., 2])

@@ -10,14 +10,14 @@ again.
 from __future__ import annotations
 
 import itertools
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dmcl_sdk.association import BOX, Association, AssociationRule, is_sound
-from dmcl_sdk.crops import FaceCrop, cut_crop
+from dmcl_sdk.crops import CropSizes, FaceCrop, cut_crop
 from dmcl_sdk.faces import FaceFollower
 from dmcl_sdk.shots import ShotRule, ShotWatch
 
@@ -81,12 +81,9 @@ class FaceTracker:
         faces_left_out: the most faces at once beyond the rule's `max_faces`.
     """
 
-    def __init__(
-        self, detector: FaceDetector, crop_px: int, rule: TrackingRule | None = None, *, margin_px: int = 0
-    ) -> None:
-        """Crops have `crop_px` a side and `margin_px` of context around, which training may move within."""
+    def __init__(self, detector: FaceDetector, sizes: CropSizes, rule: TrackingRule | None = None) -> None:
         self._rule = rule or TrackingRule()
-        self._detector, self._sizes = detector, (crop_px, margin_px)
+        self._detector, self._sizes = detector, sizes
         self._ids = itertools.count()
         self._watch = ShotWatch(self._rule.shots)
         self._scene: _Scene | None = None
@@ -116,9 +113,10 @@ class _Scene:
     """The frames between two cuts; positions count them from 0."""
 
     def __init__(
-        self, detector: FaceDetector, rule: TrackingRule, ids: Iterator[int], sizes: tuple[int, int]
+        self, detector: FaceDetector, rule: TrackingRule, ids: Iterator[int], sizes: CropSizes
     ) -> None:
         self._detector, self._rule, self._sizes = detector, rule, sizes
+        self._cut: Counter[tuple[int, int]] = Counter()  # crops of the open runs
         self._association = Association(rule.association, ids)
         self._held: deque[tuple[int, Frame]] = deque()
         self._last: tuple[int, Frame] | None = None
@@ -202,13 +200,20 @@ class _Scene:
         for position, frame in frames:
             for key, _ in runs:
                 if position in marks[key]:
-                    output.crops.append(cut_crop(frame, marks[key][position], key, *self._sizes))
+                    output.crops.append(self._crop(frame, marks[key][position], key))
         for key, run in runs:
             run.forget(until)
             if run in association.over and run.at[-1] <= until:
                 output.closed.append(key)
+                del self._cut[key]
                 association.over.remove(run)
         return output
+
+    def _crop(self, frame: Frame, mark: Mark, key: tuple[int, int]) -> FaceCrop:
+        every = self._sizes.fine_every
+        looked_at = self._cut[key] % every == every // 2
+        self._cut[key] += 1
+        return cut_crop(frame, mark, key, self._sizes, looked_at=looked_at)
 
     def _inside(self, run: Run, frames: list[tuple[int, Frame]]) -> dict[int, Mark]:
         """The run's marks at those of the frames that it reaches, by position."""
@@ -233,4 +238,12 @@ def _mark(face: Face, scale: tuple[float, float]) -> Mark:
     return np.concatenate([corners.ravel(), points.ravel(), [face.confidence]])
 
 
-__all__ = ["AssociationRule", "FaceCrop", "FaceTracker", "ShotRule", "TrackerOutput", "TrackingRule"]
+__all__ = [
+    "AssociationRule",
+    "CropSizes",
+    "FaceCrop",
+    "FaceTracker",
+    "ShotRule",
+    "TrackerOutput",
+    "TrackingRule",
+]

@@ -31,7 +31,7 @@ OUT = Path("demo")
 KIND = "lip_sync"  # with this seed one that the model finds; others it misses
 FORGED_S = (1.5, 2.7)
 CROP_PX = 128
-SEED = 1
+SEED = 2
 
 Image = npt.NDArray[np.uint8]
 

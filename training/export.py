@@ -36,8 +36,8 @@ class Served(torch.nn.Module):
         self.network = network
 
     def forward(self, rgb: torch.Tensor, motion: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """As `TwoStream.forward`; then the logits of places by the RGB and by the flow stream, (B, T, P, P) each."""
-        curves, extra = self.network.learn(rgb, motion)
+        """As `TwoStream.answer`; then the logits of places by the RGB and by the flow stream, (B, T, P, P) each."""
+        curves, extra = self.network.answer(rgb, motion)
         return (*curves, *extra.places)
 
 
@@ -65,7 +65,10 @@ def export(network: TwoStream, spec: ModelSpec, path: Path, *, groups: bool = Tr
             input_names=["rgb", "motion"],
             output_names=OUTPUTS,
             opset_version=OPSET,
-            dynamic_shapes={"rgb": {0: batch, 1: 8 * frames}, "motion": {0: batch, 1: 8 * frames}},
+            dynamic_shapes={
+                "rgb": {0: batch, 1: 8 // spec.rgb_stride * frames},
+                "motion": {0: batch, 1: 8 * frames},
+            },
             dynamo=True,
             verbose=False,
         )
@@ -79,7 +82,7 @@ def export(network: TwoStream, spec: ModelSpec, path: Path, *, groups: bool = Tr
         ]  # the exporter writes stack traces, with paths of the machine, into every node
         node.doc_string = ""
     if groups:
-        in_groups(model, spec.frames_multiple // network.config.rgb_stride)
+        in_groups(model, spec.frames_multiple // spec.rgb_stride)
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
     difference = largest_difference(network, OnnxNetwork(path, ["cpu"]))
@@ -100,9 +103,9 @@ def about(spec: ModelSpec) -> dict[str, str]:
 Finds manipulated faces in video. Two streams (RGB, optical flow) after Dual-Modality Co-Learning (ICMR 2023,
 doi 10.1145/3591106.3592284), of which only the abstract was at hand: modules and equations are a reconstruction.
 
-- reads: `rgb` uint8 (B, T, {spec.size_px}, {spec.size_px}, 3), aligned face crops; `motion` int8 (B, T, \
-{CHANNELS_PER_BASELINE * len(spec.baselines)}, {spec.motion_px}, {spec.motion_px}), T a multiple of \
-{spec.frames_multiple}; preprocessing {spec.preprocessing} of dmcl_sdk
+- reads: `rgb` uint8 (B, T / {spec.rgb_stride}, {spec.size_px}, {spec.size_px}, 3), aligned face crops one for every \
+{spec.rgb_stride} frames; `motion` int8 (B, T, {spec.motion.channels}, {spec.motion_px}, {spec.motion_px}), T a \
+multiple of {spec.frames_multiple}; preprocessing {spec.preprocessing} of dmcl_sdk
 - answers: logits of every frame: `fused` (B, T), `spans` (B, T, {len(spec.spans)}), `rgb_curve`, `flow_curve` \
 (B, T); and of places of the crop, a row and a column each: `rgb_places`, `flow_places` (B, T, P, P)
 - computes in: {spec.precision}
@@ -147,7 +150,7 @@ def random_input(spec: ModelSpec, *, batch: int, frames: int, seed: int) -> tupl
     """Crops and motion of the right shapes, without meaning."""
     rng = np.random.default_rng(seed)
     size, channels = spec.size_px, CHANNELS_PER_BASELINE * len(spec.baselines)
-    rgb = rng.integers(0, 256, (batch, frames, size, size, 3), np.uint8)
+    rgb = rng.integers(0, 256, (batch, frames // spec.rgb_stride, size, size, 3), np.uint8)
     motion = rng.integers(-40, 41, (batch, frames, channels, spec.motion_px, spec.motion_px), np.int8)
     return torch.from_numpy(rgb), torch.from_numpy(motion)
 
@@ -183,6 +186,7 @@ def plain_spec(network: TwoStream, weights: Path, *, name: str, version: str) ->
         preprocessing=PREPROCESSING_VERSION,
         size_px=config.size_px,
         motion_shrink=config.motion.shrink,
+        rgb_stride=config.rgb_stride,
         baselines=config.baselines,
         spans=config.spans,
         frames_multiple=max(span // 2 for span in config.spans),
@@ -212,6 +216,7 @@ def command(
         ),
     ] = None,
     *,
+    rgb_weight: Annotated[float | None, typer.Option(min=0.0, help="The same of the RGB stream.")] = None,
     mean_with: Annotated[
         list[Path] | None,
         typer.Option(
@@ -237,9 +242,12 @@ def command(
         take_mean(network, [load_network(other) for other in mean_with or ()])
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--mean-with") from error
-    if flow_weight is not None:
-        network.weigh_flow(flow_weight)
-    changes = {"mean_with": mean_with and len(mean_with), "flow_weight": flow_weight}
+    network.weigh(rgb=rgb_weight, flow=flow_weight)
+    changes = {
+        "mean_with": mean_with and len(mean_with),
+        "flow_weight": flow_weight,
+        "rgb_weight": rgb_weight,
+    }
     about = {name: str(value) for name, value in changes.items() if value is not None}
     if about:
         weights = out.with_suffix(".safetensors")

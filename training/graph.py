@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import onnx
+import onnx
 
+_FINE_PX = 64
+"""From this side on, what a picture network tells by is finer than an eight-bit step of its few strongest values."""
 _CARRIES = frozenset(
     {"Relu", "Clip", "Add", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Transpose", "Reshape"}
 )
@@ -18,25 +18,36 @@ def eight_bit_nodes(model: onnx.ModelProto) -> set[str]:
     """Names of the nodes to quantise: convolutions, and what lies between two of them.
 
     In float stay heads and attention (no convolution follows them), normalisations, convolutions of single channels,
-    which gain no speed and whose ranges differ from channel to channel, and convolutions that read a
-    difference of two activations: second temporal differences are tiny beside their few peaks, and 8 bits over that
-    range would hold nothing but the peaks.
+    which gain no speed and whose ranges differ from channel to channel, those of fine pictures, and convolutions that
+    read a difference of two activations: second temporal differences are tiny beside their few peaks, and 8 bits over
+    that range would hold nothing but the peaks.
     """
     constants = {tensor.name for tensor in model.graph.initializer}
     channelwise = {
         tensor.name for tensor in model.graph.initializer if tensor.dims[1:2] == [1] and tensor.dims[0] > 1
     }
     maker = {name: node for node in model.graph.node for name in node.output}
+    side = _sides(model)
     convolutions = {
         node.name
         for node in model.graph.node
         if node.op_type == "Conv"
         and node.input[1] not in channelwise
+        and side.get(node.input[0], 0) < _FINE_PX
         and not _reads_difference(node.input[0], maker, constants)
     }
     ahead = _reached(model, convolutions, maker, constants)
     behind = _reaching(model, convolutions)
     return convolutions | (ahead & behind)
+
+
+def _sides(model: onnx.ModelProto) -> dict[str, int]:
+    """The height of every picture (N, C, H, W) whose height does not change from clip to clip, by name."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    known = ((value.name, value.type.tensor_type.shape.dim) for value in (*graph.input, *graph.value_info))
+    return {
+        name: dims[2].dim_value for name, dims in known if len(dims) == 4 and dims[2].HasField("dim_value")
+    }
 
 
 def _reads_difference(name: str, maker: dict[str, onnx.NodeProto], constants: set[str]) -> bool:

@@ -135,7 +135,7 @@ def compare(first: OnnxNetwork, second: OnnxNetwork, sources: Sequence[Source]) 
         for run in source.runs:
             if run.frames < spec.frames_multiple:
                 continue
-            stretch = beginning(run, estimator, spec.frames_multiple)
+            stretch = beginning(run, estimator, spec)
             frames = [network.run(*stretch).fused[0].astype(np.float64) for network in (first, second)]
             times_s = np.asarray(run.time_s[: len(frames[0])], np.float64)
             faces.append([pool(curve, times_s, spec.pooling_sharpness) for curve in frames])
@@ -152,11 +152,11 @@ def compare(first: OnnxNetwork, second: OnnxNetwork, sources: Sequence[Source]) 
     )
 
 
-def beginning(run: Run, estimator: MotionEstimator, multiple: int) -> Stretch:
-    """The first frames of a run, as a detector sees them: without the margin, and a multiple of `multiple` long."""
-    frames = min(run.frames, MOST_FRAMES) // multiple * multiple
+def beginning(run: Run, estimator: MotionEstimator, spec: ModelSpec) -> Stretch:
+    """The first frames of a run, as a model of this specification takes them."""
+    frames = min(run.frames, MOST_FRAMES) // spec.frames_multiple * spec.frames_multiple
     crops = without_margin(run.crops()[:frames])
-    return crops[None], estimator.of(crops)[None]
+    return crops[None, spec.rgb_stride // 2 :: spec.rgb_stride], estimator.of(crops)[None]
 
 
 def command(  # noqa: PLR0917 - typer makes options of them
@@ -199,10 +199,12 @@ def command(  # noqa: PLR0917 - typer makes options of them
         if to == "fp16":
             _write_half(model, out)
         else:
-            size_px, motion = network.spec.size_px, network.spec.motion
-            sources = _sources(data, "train", cache, size_px)
-            pairs = ClipPairs(sources, [], frames=CLIP_FRAMES, size_px=size_px, motion=motion, seed=0)
-            quantize(model, out, _stretches(pairs, clips))
+            spec = network.spec
+            sources = _sources(data, "train", cache, spec.size_px)
+            pairs = ClipPairs(
+                sources, [], frames=CLIP_FRAMES, size_px=spec.size_px, motion=spec.motion, seed=0
+            )
+            quantize(model, out, _stretches(pairs, clips, spec.rgb_stride))
         found = compare(network, OnnxNetwork(out, ["cpu"]), judged)
     except ValueError as error:
         out.unlink(missing_ok=True)
@@ -240,10 +242,10 @@ def _sources(data: Path, split: Split | None, cache: Path, size_px: int) -> list
     return [Source(clip, tuple(found)) for clip, found in shown if found]
 
 
-def _stretches(pairs: ClipPairs, count: int) -> Iterator[Stretch]:
+def _stretches(pairs: ClipPairs, count: int, rgb_stride: int) -> Iterator[Stretch]:
     for number in track(range(count), "measuring ranges", console=Console(stderr=True)):
         pair = pairs.pair(number)
-        yield pair.rgb, pair.motion
+        yield pair.rgb[:, rgb_stride // 2 :: rgb_stride], pair.motion
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:

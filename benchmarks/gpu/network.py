@@ -54,7 +54,7 @@ def measure(bench: Bench) -> None:
 def noise(spec: ModelSpec, batch: int, frames: int) -> Feed:
     """Crops and motion without meaning, of B chunks."""
     rng, side = np.random.default_rng(0), spec.motion_px
-    rgb = rng.integers(0, 256, (1, frames, spec.size_px, spec.size_px, 3), np.uint8)
+    rgb = rng.integers(0, 256, (1, frames // spec.rgb_stride, spec.size_px, spec.size_px, 3), np.uint8)
     motion = rng.integers(-40, 41, (1, frames, spec.motion.channels, side, side), np.int8)
     return {"rgb": np.repeat(rgb, batch, 0), "motion": np.repeat(motion, batch, 0)}
 

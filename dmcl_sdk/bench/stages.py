@@ -11,7 +11,7 @@ import av
 
 from dmcl_sdk.assembly import JudgementRule, assemble
 from dmcl_sdk.faces import Face, FaceFollower
-from dmcl_sdk.judging import Judge, JudgedRun, Stopwatch
+from dmcl_sdk.judging import Judge, JudgedRun, Stopwatch, crop_sizes
 from dmcl_sdk.network import FrameCurves, ModelSpec, Network
 from dmcl_sdk.tracking import FaceTracker, TrackerOutput
 from dmcl_sdk.verdict import Asset
@@ -36,7 +36,7 @@ def stage_costs(video: Path, network: Network, faces: FaceFollower) -> dict[str,
     began = process_time()
     frames = _beginning(video, network.spec.max_fps)
     decoded = process_time()
-    tracker = FaceTracker(timed_faces, network.spec.size_px)
+    tracker = FaceTracker(timed_faces, crop_sizes(network.spec))
     outputs = [*map(tracker.push, frames), tracker.finish()]
     tracked = process_time()
     runs = _judge(outputs, timed_network)

@@ -91,8 +91,9 @@ def test_the_command_line_scores_with_it_alone_and_writes_a_page(clip: Path, tmp
 
 @pytest.mark.usefixtures("installed")
 def test_a_face_that_has_lost_its_detail_is_more_suspect() -> None:
-    images = np.stack([cv2.resize(image, (128, 128)) for image in carphone_images()[:16]])
     residue = importlib.import_module("dmcl_residue")
+    size = (residue.SIZE_PX, residue.SIZE_PX)
+    images = np.stack([cv2.resize(image, size) for image in carphone_images()[:16]])
     middle, _ = residue.rings()
     smooth = np.where(middle[..., None], images.mean((1, 2), keepdims=True), images).astype(np.uint8)
     assert (residue.loss_of_detail(smooth) > residue.loss_of_detail(images)).all()
@@ -129,4 +130,4 @@ def test_what_it_says_of_its_figures_is_what_is_measured() -> None:
     )
     table, _, fit = run.stdout.partition("\n\n")
     assert table in (PACKAGE / "README.md").read_text(encoding="utf-8")
-    assert fit.startswith("Platt(9.5")
+    assert fit.startswith("Platt(9.77, -3.74)")

@@ -78,6 +78,7 @@ class _Red(ScriptedNetwork):
     [
         {"size_px": 96},
         {"motion_shrink": 4},
+        {"rgb_stride": 2},
         {"baselines": (1,)},
         {"max_fps": 60.0},
         {"frames_multiple": 16},

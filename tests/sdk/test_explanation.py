@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dmcl_sdk import VideoError
+from dmcl_sdk import Detector, VideoError
 from dmcl_sdk.explanation import most_probable
+from dmcl_sdk.testing import KnownFaces, ScriptedNetwork, scripted_spec
 from tests.made import Pipe
-from tests.sdk.scenes import red_detector, red_video
+from tests.sdk.scenes import known_face, red_detector, red_video, redness
 
 
 def test_an_explanation_carries_the_very_verdict_of_score() -> None:
@@ -31,6 +32,19 @@ def test_what_is_shown_of_a_peak_is_what_was_judged() -> None:
     assert peak.motion.shape == (2, 32, 32)
     assert {removal.before for removal in peak.removals} == {peak.removals[0].before}
     assert peak.rgb_places is None  # this network says nothing of places
+
+
+def test_a_peak_is_shown_as_fine_as_the_network_looks() -> None:
+    spec = scripted_spec(size_px=64, motion_shrink=4, rgb_stride=4)
+    detector = Detector(ScriptedNetwork(redness, spec), face_model=KnownFaces((known_face(),)))
+    explanation = detector.explain(red_video(100, 40, 60))
+    (span,), (peak,) = explanation.verdict.spans, explanation.peaks
+    assert (span.start_ms, span.end_ms) == (1600, 2400)
+    assert round(peak.at_s * 1000) == span.peak_ms
+    assert peak.crop.shape == (64, 64, 3)
+    assert peak.crop[..., 0].mean() > peak.crop[..., 1].mean() + 20
+    assert peak.motion.shape == (2, 16, 16)
+    assert peak.removals[0].before > 0
 
 
 def test_only_the_most_probable_spans_are_looked_at_again() -> None:

@@ -27,9 +27,10 @@ from dmcl_sdk.tracking import FaceCrop, TrackerOutput
 SPEC = scripted_spec(size_px=32)
 
 
-def crop(index: int, image: npt.NDArray[np.uint8], track: int = 0) -> FaceCrop:
+def crop(index: int, image: npt.NDArray[np.uint8], track: int = 0, *, looked_at: bool = True) -> FaceCrop:
     return FaceCrop(
-        track_id=track, run=0, frame_index=index, start_s=index / 25, end_s=(index + 1) / 25, image=image,
+        track_id=track, run=0, frame_index=index, start_s=index / 25, end_s=(index + 1) / 25,
+        image=image, fine=image if looked_at else None,
         box=(0.1, 0.1, 0.5, 0.5), face_px=90.0, sharpness=0.5, brightness=0.5, yaw=0.0, visible=1.0, confidence=1.0,
         alignment=(1.0, 0.0, float(index), 0.0),
     )  # fmt: skip
@@ -88,6 +89,25 @@ def test_motion_is_the_same_as_that_of_the_whole_run(frames: int) -> None:
     whole = motion_fields(numbered(frames), SPEC.motion)
     for index in range(frames):
         assert np.array_equal(network.seen[index], whole[index]), index  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("stride", [2, 4, 8])
+@settings(max_examples=5)
+@given(frames=st.integers(LEAST_FRAMES, 2 * CHUNK_FRAMES + 9))
+def test_a_stream_that_looks_at_one_of_a_few_frames_answers_by_the_middle_one(
+    stride: int, frames: int
+) -> None:
+    spec = scripted_spec(size_px=32, rgb_stride=stride)
+    judge = Judge(ScriptedNetwork(lambda image: (float(number(image)), 0.0, 1.0), spec), Stopwatch())
+    for index, image in enumerate(numbered(frames)):
+        judge.take(TrackerOutput([crop(index, image, looked_at=index % stride == stride // 2)]))
+    (run,) = judge.take(TrackerOutput(closed=[(0, 0)]))
+    assert run.logits is not None
+    at = np.arange(frames)
+    sure = max(0, frames - OVERLAP_FRAMES)
+    assert np.array_equal(run.logits[:sure, 0], at[:sure] // stride * stride + stride // 2)
+    # a chunk of the last few frames may begin between two that were looked at
+    assert np.abs(run.logits[:, 0] - at).max() <= stride
 
 
 def test_a_run_under_the_longest_window_is_kept_without_logits() -> None:

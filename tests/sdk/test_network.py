@@ -98,11 +98,8 @@ def test_a_missing_runtime_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_model_that_ships_answers_every_frame_of_every_clip() -> None:
     network = OnnxNetwork(providers=["cpu"])
-    spec, rng = network.spec, np.random.default_rng(0)
-    rgb = rng.integers(0, 256, (2, 24, spec.size_px, spec.size_px, 3), np.uint8)
-    half = spec.size_px // 2
-    motion = rng.integers(-40, 40, (2, 24, spec.motion.channels, half, half), np.int8)
-    curves = network.run(rgb, motion)
+    spec = network.spec
+    curves = network.run(*noise(spec, frames=24))
     assert network.providers[0] == "CPUExecutionProvider"
     assert curves.fused.shape == curves.rgb.shape == curves.flow.shape == (2, 24)
     assert curves.spans.shape == (2, 24, len(spec.spans))
@@ -111,10 +108,7 @@ def test_the_model_that_ships_answers_every_frame_of_every_clip() -> None:
 
 def test_a_clip_is_answered_alike_alone_and_in_a_batch() -> None:
     network = OnnxNetwork(providers=["cpu"])
-    spec, rng = network.spec, np.random.default_rng(1)
-    half = spec.size_px // 2
-    rgb = rng.integers(0, 256, (3, 16, spec.size_px, spec.size_px, 3), np.uint8)
-    motion = rng.integers(-40, 40, (3, 16, spec.motion.channels, half, half), np.int8)
+    rgb, motion = noise(network.spec, clips=3)
     together = network.run(rgb, motion).fused
     alone = np.concatenate([network.run(rgb[n : n + 1], motion[n : n + 1]).fused for n in range(3)])
     assert np.abs(together - alone).max() < 1e-4
@@ -144,14 +138,27 @@ def test_another_face_detector_is_another_preprocessing() -> None:
     assert len(digests) == 2
 
 
-def test_motion_of_other_pictures_is_another_preprocessing() -> None:
-    specs = [SPEC, SPEC.model_copy(update={"motion_shrink": 4})]
-    assert len({preprocessing_digest(spec, "mtcnn", "0" * 64) for spec in specs}) == 2
+def test_motion_of_other_pictures_and_fewer_looks_are_another_preprocessing() -> None:
+    specs = [SPEC, SPEC.model_copy(update={"motion_shrink": 4}), SPEC.model_copy(update={"rgb_stride": 4})]
+    assert len({preprocessing_digest(spec, "mtcnn", "0" * 64) for spec in specs}) == 3
 
 
 def test_a_crop_that_motion_does_not_divide_is_refused() -> None:
     with pytest.raises(ValidationError, match="size_px is a multiple of motion_shrink"):
         ModelSpec.model_validate(SPEC.model_dump() | {"size_px": 130, "motion_shrink": 4})
+
+
+def test_a_look_at_every_few_frames_that_leaves_a_rest_is_refused() -> None:
+    with pytest.raises(ValidationError, match="frames_multiple is a multiple of rgb_stride"):
+        ModelSpec.model_validate(SPEC.model_dump() | {"frames_multiple": 4, "rgb_stride": 8})
+
+
+def test_motion_and_quality_are_taken_from_crops_no_finer_than_they_need() -> None:
+    sizes = {(128, 2): 128, (256, 4): 128, (224, 2): 224, (128, 1): 128, (256, 1): 256}
+    for (size_px, shrink), coarse_px in sizes.items():
+        spec = SPEC.model_copy(update={"size_px": size_px, "motion_shrink": shrink})
+        assert spec.coarse_px == coarse_px
+        assert spec.coarse_px // spec.coarse_motion.shrink == spec.motion_px
 
 
 @pytest.mark.parametrize("name", ["default.onnx", "default-int8.onnx"])
@@ -160,7 +167,7 @@ def test_the_models_that_ship_say_which_places_they_mean(name: str) -> None:
     curves = network.run(*noise(network.spec))
     assert curves.rgb_places is not None
     assert curves.flow_places is not None
-    assert (curves.rgb_places.shape, curves.flow_places.shape) == ((2, 16, 8, 8), (2, 16, 16, 16))
+    assert (curves.rgb_places.shape, curves.flow_places.shape) == ((2, 16, 16, 16), (2, 16, 16, 16))
     assert np.isfinite(curves.rgb_places).all()
 
 
@@ -176,9 +183,11 @@ def test_a_model_of_an_earlier_export_answers_without_places(tmp_path: Path) -> 
     assert curves.fused.shape == (2, 16)
 
 
-def noise(spec: ModelSpec) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int8]]:
-    rng, half = np.random.default_rng(2), spec.size_px // 2
+def noise(
+    spec: ModelSpec, *, clips: int = 2, frames: int = 16
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int8]]:
+    rng, side, small = np.random.default_rng(2), spec.size_px, spec.motion_px
     return (
-        rng.integers(0, 256, (2, 16, spec.size_px, spec.size_px, 3), np.uint8),
-        rng.integers(-40, 40, (2, 16, spec.motion.channels, half, half), np.int8),
+        rng.integers(0, 256, (clips, frames // spec.rgb_stride, side, side, 3), np.uint8),
+        rng.integers(-40, 40, (clips, frames, spec.motion.channels, small, small), np.int8),
     )

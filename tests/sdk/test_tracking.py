@@ -17,6 +17,7 @@ from dmcl_sdk.faces import TEMPLATE, Face, FaceDetector, FaceFollower, Mtcnn
 from dmcl_sdk.frame import Frame, Geometry, Picture
 from dmcl_sdk.tracking import (
     AssociationRule,
+    CropSizes,
     FaceCrop,
     FaceTracker,
     ShotRule,
@@ -94,7 +95,7 @@ def track(
     detector: FaceDetector, video: Iterable[Frame], rule: TrackingRule | None = None, crop_px: int = 32
 ) -> TrackerOutput:
     """Everything a tracker says of a video."""
-    tracker = FaceTracker(detector, crop_px, rule)
+    tracker = FaceTracker(detector, CropSizes(crop_px), rule)
     outputs = [tracker.push(frame) for frame in video]
     outputs.append(tracker.finish())
     return TrackerOutput(
@@ -283,7 +284,7 @@ def test_a_jump_around_the_face_ends_the_run_but_not_the_track() -> None:
 def test_the_largest_faces_are_followed_and_the_others_counted() -> None:
     crowd = [face_at(40 * k, 120, 12 + 4 * k) for k in range(1, 8)]
     tracker = FaceTracker(
-        Scripted(lambda _: crowd), 32, TrackingRule(association=AssociationRule(max_faces=3))
+        Scripted(lambda _: crowd), CropSizes(32), TrackingRule(association=AssociationRule(max_faces=3))
     )
     crops = [crop for frame in frames(20) for crop in tracker.push(frame).crops] + tracker.finish().crops
     assert tracker.faces_left_out == 4
@@ -304,7 +305,7 @@ def test_unsure_and_upside_down_faces_are_left_out() -> None:
 
 
 def test_crops_come_a_few_detections_late_and_no_later() -> None:
-    tracker = FaceTracker(Scripted(in_view((0, 120))), 32)
+    tracker = FaceTracker(Scripted(in_view((0, 120))), CropSizes(32))
     for frame in frames(120):
         crops = tracker.push(frame).crops
         assert all(frame.index - 20 <= crop.frame_index for crop in crops)
@@ -357,7 +358,7 @@ def test_whatever_is_detected_runs_are_unbroken_and_closed_once(
     script: list[list[Face]], holes: set[int], detect_every: int
 ) -> None:
     rule = TrackingRule(detect_every=detect_every, association=AssociationRule(max_faces=3))
-    tracker = FaceTracker(Scripted(lambda i: script[i]), 16, rule)
+    tracker = FaceTracker(Scripted(lambda i: script[i]), CropSizes(16), rule)
     crops: list[FaceCrop] = []
     closed: list[tuple[int, int]] = []
     for output in [*map(tracker.push, frames(len(script), holes=holes)), tracker.finish()]:
@@ -438,7 +439,7 @@ def test_brightness_is_the_faces_luma() -> None:
 def test_the_middle_of_a_crop_with_a_margin_is_the_crop_without_one_but_for_rounding(crop_px: int) -> None:
     video = frames(6)
     plain = track(Scripted(in_view((0, 6))), video, crop_px=crop_px)
-    tracker = FaceTracker(Scripted(in_view((0, 6))), crop_px, margin_px=8)
+    tracker = FaceTracker(Scripted(in_view((0, 6))), CropSizes(crop_px, 8))
     wide = [crop for frame in video for crop in tracker.push(frame).crops] + tracker.finish().crops
     for inner, outer in zip(plain.crops, wide, strict=True):
         assert outer.image.shape == (crop_px + 16, crop_px + 16, 3)
@@ -548,3 +549,24 @@ def test_a_real_face_that_leaves_the_frame_is_less_and_less_visible_and_then_gon
 
 def test_a_video_without_a_face_has_no_tracks() -> None:
     assert film(lambda _index, _canvas: None, 12).crops == []
+
+
+def test_finer_crops_are_cut_only_where_they_are_asked_for_and_show_the_same_place() -> None:
+    sizes = CropSizes(64, fine_px=128, fine_every=4)
+    tracker = FaceTracker(Scripted(in_view((0, 6), (9, 60))), sizes)
+    crops = [crop for frame in frames(60) for crop in tracker.push(frame).crops] + tracker.finish().crops
+    for run in {(crop.track_id, crop.run) for crop in crops}:
+        own = [crop for crop in crops if (crop.track_id, crop.run) == run]
+        assert [crop.fine is not None for crop in own] == [n % 4 == 2 for n in range(len(own))]
+    for crop in crops:
+        assert crop.image.shape == (64, 64, 3)
+        if crop.fine is not None:
+            assert crop.fine.shape == (128, 128, 3)
+            halved = crop.fine[::2, ::2].astype(int)  # its pixels lie on those of the coarser one
+            assert np.abs(halved - crop.image).mean() < 3
+
+
+def test_a_crop_that_is_fine_already_is_not_cut_twice() -> None:
+    tracker = FaceTracker(Scripted(in_view((0, 20))), CropSizes(64, fine_px=64, fine_every=2))
+    crops = [crop for frame in frames(20) for crop in tracker.push(frame).crops] + tracker.finish().crops
+    assert [crop.fine is crop.image for crop in crops] == [n % 2 == 1 for n in range(20)]

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +26,7 @@ from training.export import (
     weights_digest,
 )
 from training.finetune import WEIGHTS
-from training.networks.two_stream import TwoStream
+from training.networks.two_stream import NetworkConfig, TwoStream
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +52,40 @@ def test_the_served_file_answers_as_pytorch_does(exported: tuple[TwoStream, Path
     assert largest_difference(network, OnnxNetwork(path, ["cpu"])) <= TOLERANCE
 
 
+def test_a_served_file_is_given_only_what_its_rgb_stream_looks_at(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = TwoStream(replace(TINY, size_px=128, motion_shrink=4, rgb_stride=4)).eval()
+    weights, path = tmp_path / "final.safetensors", tmp_path / "model.onnx"
+    save_weights(weights, network, {})
+    command(weights, path)
+    served = OnnxNetwork(path, ["cpu"])
+    rgb, motion = random_input(served.spec, batch=2, frames=24, seed=0)
+    assert rgb.shape == (2, 6, 128, 128, 3)
+    every = rgb.repeat_interleave(4, 1)
+    every[:, ::4] = 0  # what lies between is never seen
+    with torch.inference_mode():
+        expected = network(every, motion).fused.numpy()
+    assert np.abs(served.run(rgb.numpy(), motion.numpy()).fused - expected).max() < TOLERANCE
+
+
+@pytest.mark.slow
+def test_an_export_does_not_depend_on_the_number_of_threads(tmp_path: Path) -> None:
+    config = NetworkConfig(size_px=256, backbone="lite0", motion_shrink=4, rgb_stride=4)
+    weights, path = tmp_path / "final.safetensors", tmp_path / "model.onnx"
+    save_weights(weights, TwoStream(config), {})
+    code = "from dmcl_sdk.cli import main; main()"
+    alone = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, "export", str(weights), str(path)],
+        env=alone,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert OnnxNetwork(path, ["cpu"]).spec.rgb_stride == 4
+
+
 def test_a_file_that_answers_otherwise_is_noticed(exported: tuple[TwoStream, Path]) -> None:
     network, path = exported
     other = TwoStream(TINY).eval()
@@ -70,6 +107,14 @@ def test_the_flow_streams_weight_can_be_set_and_the_changed_weights_are_kept(
     assert changed.stream_weight[1].tolist() == [1.0] * 3
     assert changed.stream_weight[0].tolist() == asked_for.stream_weight[0].tolist()
     assert OnnxNetwork(path, ["cpu"]).spec.weights_sha256 == weights_digest(path.with_suffix(".safetensors"))
+
+
+def test_a_streams_weight_is_left_as_it_was_learned_unless_it_is_set() -> None:
+    network = TwoStream(TINY)
+    network.weigh(rgb=0.3)
+    assert network.stream_weight.tolist() == [pytest.approx([0.3] * 3), [0.5] * 3]
+    network.weigh(flow=1.0)
+    assert network.stream_weight.tolist() == [pytest.approx([0.3] * 3), [1.0] * 3]
 
 
 def test_a_mean_of_networks_is_one_weight_by_weight_whatever_their_stride() -> None:

@@ -32,7 +32,7 @@ def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_half_answers_as_the_model_does_but_for_rounding(half: Path) -> None:
     first, second = (OnnxNetwork(path, ["cpu"]) for path in (default_model(), half))
     crops = drawn(16, first.spec.size_px, seed=1)
-    rgb, motion = crops[None], motion_fields(crops, first.spec.motion)[None]
+    rgb, motion = crops[None, 2::4], motion_fields(crops, first.spec.motion)[None]
     expected, found = first.run(rgb, motion), second.run(rgb, motion)
     assert 0 < np.abs(found.fused - expected.fused).max() < 0.02
     assert np.abs(found.rgb - expected.rgb).max() < 0.02

@@ -86,13 +86,13 @@ def test_a_network_starts_as_one_of_single_frames() -> None:
     assert differs.nonzero().flatten().tolist() == [8]
 
 
-def test_an_rgb_stream_that_looks_at_every_second_frame_answers_for_the_next_one_too() -> None:
+def test_an_rgb_stream_that_looks_at_every_second_frame_answers_for_the_one_before_too() -> None:
     network = TwoStream(replace(TINY, rgb_stride=2)).eval()
     rgb, motion = clip(batch=1)
     before = network(rgb, motion)
     assert before.fused.shape == before.rgb.shape == (1, 16)
     seen, between = rgb.clone(), rgb.clone()
-    seen[0, 8], between[0, 9] = 255 - seen[0, 8], 255 - between[0, 9]
+    seen[0, 9], between[0, 8] = 255 - seen[0, 9], 255 - between[0, 8]
     differs = (before.rgb[0] - network(seen, motion).rgb[0]).abs() > 1e-6
     assert differs.nonzero().flatten().tolist() == [8, 9]
     assert torch.equal(before.fused, network(between, motion).fused)

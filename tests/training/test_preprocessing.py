@@ -10,7 +10,7 @@ import numpy.typing as npt
 from dmcl_sdk import Detector
 from dmcl_sdk.judging import CHUNK_FRAMES, OVERLAP_FRAMES
 from dmcl_sdk.motion import motion_fields
-from dmcl_sdk.network import FrameCurves
+from dmcl_sdk.network import FrameCurves, ModelSpec
 from dmcl_sdk.testing import ScriptedNetwork, scripted_spec
 from tests.sdk.footage import carphone
 from training.data.runs import cache_runs, read_runs, without_margin
@@ -21,8 +21,8 @@ SIZE = 128
 class Recorder(ScriptedNetwork):
     """Keeps every crop and motion field that it is asked about."""
 
-    def __init__(self) -> None:
-        super().__init__(lambda _: (0.0, 0.0, 0.0), scripted_spec(size_px=SIZE))
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(lambda _: (0.0, 0.0, 0.0), spec)
         object.__setattr__(self, "asked", [])
 
     def run(self, rgb: npt.NDArray[np.uint8], motion: npt.NDArray[np.int8]) -> FrameCurves:
@@ -31,7 +31,7 @@ class Recorder(ScriptedNetwork):
 
 
 def test_what_is_trained_on_is_bit_for_bit_what_is_served() -> None:
-    recorder = Recorder()
+    recorder = Recorder(scripted_spec(size_px=SIZE))
     Detector(recorder).score(carphone())
     (crops,) = read_runs(carphone(), SIZE, margin_px=0).values()
     cut = np.stack([crop.image for crop in crops])
@@ -43,6 +43,22 @@ def test_what_is_trained_on_is_bit_for_bit_what_is_served() -> None:
         assert np.array_equal(cut[start:end], served_rgb)
         assert np.array_equal(motion[start:end], served_motion)
     assert end == len(cut) == 120
+
+
+def test_finer_crops_are_served_as_trained_on_and_their_motion_but_for_rounding() -> None:
+    spec = scripted_spec(size_px=2 * SIZE, motion_shrink=4, rgb_stride=4)
+    recorder = Recorder(spec)
+    Detector(recorder).score(carphone())
+    (crops,) = read_runs(carphone(), 2 * SIZE, margin_px=0).values()
+    cut = np.stack([crop.image for crop in crops])
+    ((served_rgb, served_motion),) = recorder.asked  # type: ignore[attr-defined]
+    assert np.array_equal(cut[2::4], served_rgb)
+    trained = motion_fields(cut, spec.motion).reshape(120, 3, 4, 64, 64)
+    served = served_motion.reshape(120, 3, 4, 64, 64)
+    for baseline, least in enumerate((0.985, 0.985, 0.97)):
+        after = spec.baselines[baseline]
+        one, other = trained[after:, baseline, :2].ravel(), served[after:, baseline, :2].ravel()
+        assert np.corrcoef(one, other)[0, 1] > least
 
 
 def test_a_margin_leaves_the_middle_as_it_was_but_for_rounding() -> None:

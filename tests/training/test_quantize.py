@@ -33,7 +33,8 @@ def stretch(seed: int, frames: int = 16) -> Stretch:
     """A drawn face, as the shipped model reads it."""
     spec = read_spec(MODEL, metadata(MODEL))
     crops = drawn(frames, spec.size_px, seed)
-    return crops[None], motion_fields(crops, spec.motion)[None]
+    looked_at = crops[None, spec.rgb_stride // 2 :: spec.rgb_stride]
+    return looked_at, motion_fields(crops, spec.motion)[None]
 
 
 def metadata(path: Path) -> dict[str, str]:
@@ -117,13 +118,13 @@ Nodes = Callable[..., set[str]]
 def chosen() -> Nodes:
     """The names that are chosen in a graph of (op, name, inputs) rows; `w` and the channel-wise `c` are constants."""
 
-    def of(*rows: tuple[str, str, list[str]]) -> set[str]:
+    def of(*rows: tuple[str, str, list[str]], side: int = 8) -> set[str]:
         nodes = [helper.make_node(op, inputs, [name], name=name) for op, name, inputs in rows]
         weights = [
             helper.make_tensor("w", TensorProto.FLOAT, [1, 1, 1, 1], [1.0]),
             helper.make_tensor("c", TensorProto.FLOAT, [2, 1, 1, 1], [1.0, 1.0]),
         ]
-        shape: list[str | int | None] = ["n", 1, 8, 8]
+        shape: list[str | int | None] = ["n", 1, side, side]
         ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in ("x", rows[-1][1])]
         return eight_bit_nodes(helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:], weights)))
 
@@ -139,6 +140,16 @@ def test_what_lies_between_convolutions_is_chosen_with_them(chosen: Nodes) -> No
         ("Conv", "third", ["residual", "w"]),
         ("Softmax", "answer", ["third"]),
     ) == {"first", "relu", "second", "residual", "third"}
+
+
+def test_a_convolution_of_a_fine_picture_stays_in_float(chosen: Nodes) -> None:
+    rows = (
+        ("Conv", "fine", ["x", "w"]),
+        ("GlobalAveragePool", "pooled", ["fine"]),
+        ("Conv", "coarse", ["pooled", "w"]),
+    )
+    assert chosen(*rows, side=128) == {"coarse"}
+    assert "fine" in chosen(*rows, side=32)
 
 
 def test_a_convolution_of_single_channels_stays_in_float(chosen: Nodes) -> None:

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from dmcl_sdk.errors import VideoError
 from dmcl_sdk.faces import Mtcnn, align
 from dmcl_sdk.network import PREPROCESSING_VERSION
-from dmcl_sdk.tracking import FaceCrop, FaceTracker
+from dmcl_sdk.tracking import CropSizes, FaceCrop, FaceTracker
 from dmcl_sdk.video import open_video
 from training.data.packs import Pack, inside_of
 
@@ -181,7 +181,7 @@ def read_runs(
 ) -> dict[tuple[int, int], list[FaceCrop]]:
     """Every run's crops, by (track, run), with the margin that training takes; none where the file is no video."""
     margin = margin_of(size_px) if margin_px is None else margin_px
-    tracker = FaceTracker(Mtcnn(), size_px, margin_px=margin)
+    tracker = FaceTracker(Mtcnn(), CropSizes(size_px, margin))
     runs: dict[tuple[int, int], list[FaceCrop]] = {}
     try:
         with open_video(video) as frames:

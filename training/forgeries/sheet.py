@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmcl_sdk.faces import Mtcnn
-from dmcl_sdk.tracking import FaceCrop, FaceTracker
+from dmcl_sdk.tracking import CropSizes, FaceCrop, FaceTracker
 from dmcl_sdk.video import open_video
 from training.forgeries import hard_reals, splice
 from training.forgeries.animate import animate
@@ -40,7 +40,7 @@ def load_clip(video: Path, *, crop_px: int = 160, most_frames: int = 64) -> Clip
         ValueError: no face is followed in it.
         VideoError: it is not a video.
     """
-    tracker, crops = FaceTracker(Mtcnn(), crop_px), list[FaceCrop]()
+    tracker, crops = FaceTracker(Mtcnn(), CropSizes(crop_px)), list[FaceCrop]()
     with open_video(video) as opened:
         for frame in opened:
             crops += tracker.push(frame).crops

@@ -14,14 +14,19 @@ from torch import Tensor, nn
 def over_time(x: Tensor, frames: int) -> Tensor:
     """(B*T, C, H, W) -> (B, C, T, H*W)."""
     channels, height, width = x.shape[1:]
-    last = x.permute(0, 2, 3, 1).reshape(-1, frames, height * width, channels)
+    last = _in_order(x.permute(0, 2, 3, 1)).reshape(-1, frames, height * width, channels)
     return last.permute(0, 3, 1, 2)
 
 
 def over_space(x: Tensor, height: int, width: int) -> Tensor:
     """(B, C, T, H*W) -> (B*T, C, H, W)."""
-    last = x.permute(0, 2, 3, 1).reshape(-1, height, width, x.shape[1])
+    last = _in_order(x.permute(0, 2, 3, 1)).reshape(-1, height, width, x.shape[1])
     return last.permute(0, 3, 1, 2)
+
+
+def _in_order(x: Tensor) -> Tensor:
+    # how a convolution lays out its answer depends on the number of threads: no export may rely on it
+    return x.clone(memory_format=torch.contiguous_format) if torch.compiler.is_exporting() else x
 
 
 class TimeBlock(nn.Module):

@@ -37,7 +37,7 @@ class NetworkConfig:
         baselines: flow baselines in frames.
         spans: window lengths in frames, one a baseline; 1 or even.
         backbone: of the RGB stream: `plain`, or `lite0`, a small picture network that ImageNet weights exist for.
-        rgb_stride: the RGB stream looks at every so many frames, and answers for those up to the next one it looks at;
+        rgb_stride: the RGB stream looks at one of so many frames, the middle one, and answers for all of them;
             flow sees every frame. What a picture shows changes slowly, and looking is most of the cost.
         rgb_widths: channels at S/2, S/4, S/8, S/16 of the plain one.
         flow_widths: channels for EACH baseline at M/2, M/4, M/8.
@@ -234,13 +234,16 @@ class TwoStream(nn.Module):
             blocks.requires_grad_(scale >= scales)
         self.rgb.train(self.training)
 
-    def weigh_flow(self, weight: float) -> None:
-        """Have the flow stream's own logit count so much in every span's.
+    def weigh(self, *, rgb: float | None = None, flow: float | None = None) -> None:
+        """Have a stream's own logit count so much in every span's; None leaves it as it is.
 
-        It starts at .5, and training hardly moves it. With an anchored loss logits are evidence, which adds up at 1.
+        Both start at .5, and training hardly moves them. With an anchored loss logits are evidence, which adds up at 1
+        where each stream knows how sure it may be.
         """
         with torch.no_grad():
-            self.stream_weight[1] = weight
+            for stream, weight in enumerate((rgb, flow)):
+                if weight is not None:
+                    self.stream_weight[stream] = weight
 
     def take_flow(self, other: TwoStream) -> None:
         """Take over the flow stream and its heads from a network whose RGB stream may be another.
@@ -263,16 +266,19 @@ class TwoStream(nn.Module):
             rgb: crops, uint8 (B, T, S, S, 3).
             motion: stored motion fields, int8 (B, T, 4K, M, M).
         """
-        frames = rgb.shape[1]
-        rgb_features, flow_features, _ = self._features(rgb, motion)
+        frames = motion.shape[1]
+        rgb_features, flow_features, _ = self._features(self._looked_at(rgb), motion)
         return self._curves(
             rgb_features, flow_features, self._windows(rgb_features, flow_features, frames), frames
         )
 
     def learn(self, rgb: Tensor, motion: Tensor) -> tuple[Curves, Training]:
         """The curves of `forward`, and what MSMR and the window losses need."""
-        frames = rgb.shape[1]
-        pictures = frames // self.config.rgb_stride
+        return self.answer(self._looked_at(rgb), motion)
+
+    def answer(self, rgb: Tensor, motion: Tensor) -> tuple[Curves, Training]:
+        """The same, given only the crops that the RGB stream looks at, (B, T / rgb_stride, S, S, 3)."""
+        frames, pictures = motion.shape[1], rgb.shape[1]
         rgb_features, flow_features, values = self._features(rgb, motion)
         windowed = self._windows(rgb_features, flow_features, frames)
         curves = self._curves(rgb_features, flow_features, windowed, frames)
@@ -283,7 +289,7 @@ class TwoStream(nn.Module):
         if self.config.motion_explanation:
             for scale in range(max(self.held, 1), len(rgb_features)):
                 said = self.explain[scale - 1](rgb_features[scale])
-                actual = motion_targets(values[:, :2], frames, said.shape[-1])[:: self.config.rgb_stride]
+                actual = motion_targets(values[:, :2], frames, said.shape[-1])[self._looks]
                 explanations.append(Explanation(said, actual))
         looked = self.rgb_places(rgb_features[-2]).float().unflatten(0, (-1, pictures)).squeeze(2)
         moved = self.flow_places(flow_features[-2]).float().unflatten(0, (-1, frames)).squeeze(2)
@@ -304,14 +310,22 @@ class TwoStream(nn.Module):
         return logits, self.rgb_places(features[-2]).squeeze(1).float()
 
     def _features(self, rgb: Tensor, motion: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        frames, stride = rgb.shape[1], self.config.rgb_stride
+        frames = motion.shape[1]
         values = motion.flatten(0, 1).float() * QUANTUM
-        seen = rgb if stride == 1 else rgb[:, ::stride]
         return (
-            self.rgb(seen.flatten(0, 1), frames // stride),
+            self.rgb(rgb.flatten(0, 1), rgb.shape[1]),
             self.flow(self.flow_stem(values, frames), frames),
             values,
         )
+
+    @property
+    def _looks(self) -> slice:
+        """Which frames the RGB stream looks at: the middle one of each few that it answers for."""
+        stride = self.config.rgb_stride
+        return slice(stride // 2, None, stride)
+
+    def _looked_at(self, rgb: Tensor) -> Tensor:
+        return rgb[:, self._looks]
 
     def _for_every_frame(self, pictures: Tensor) -> Tensor:
         """What the RGB stream says of the frames it looks at, (B, T / stride, ...), for those between them too."""

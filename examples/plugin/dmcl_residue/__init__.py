@@ -25,17 +25,18 @@ from dmcl_sdk.network import PREPROCESSING_VERSION, FrameCurves, ModelSpec, Onnx
 
 __all__ = ["Residue", "loss_of_detail", "open_detector", "open_ensemble"]
 
-SIZE_PX = 128
-SMOOTH_FRAMES = 5
+SIZE_PX, MOTION_SHRINK, EVERY = 256, 4, 4  # one picture for four frames, as the model that ships takes them
+SMOOTH_PICTURES = 3
+BLUR_PX = 2
 MIDDLE, RIM = 0.5, 0.85  # of half the crop's side
 LEAST = 0.3  # grey levels: below that is noise of the codec
-AS_FITTED = Platt(9.5, -3.9, ((0.0, 0.0), (0.0, 0.0)))  # by measure.py, to one video
+AS_FITTED = Platt(9.8, -3.7, ((0.0, 0.0), (0.0, 0.0)))  # by measure.py, to one video
 
 Crops = npt.NDArray[np.uint8]
 
 
 class Residue:
-    """A network, as far as `Detector` can tell: it answers for every frame of every crop."""
+    """A network, as far as `Detector` can tell: it answers for every frame."""
 
     providers = ("CPUExecutionProvider",)
 
@@ -52,8 +53,10 @@ class Residue:
             version=version("dmcl-residue"),
             preprocessing=PREPROCESSING_VERSION,
             size_px=SIZE_PX,
+            motion_shrink=MOTION_SHRINK,
+            rgb_stride=EVERY,
             baselines=(1, 4, 15),
-            spans=(SMOOTH_FRAMES,),
+            spans=(SMOOTH_PICTURES * EVERY,),
             frames_multiple=8,
             max_fps=32.0,
             pooling_sharpness=2.0,
@@ -67,18 +70,20 @@ class Residue:
         )
 
     def run(self, rgb: Crops, motion: MotionFields) -> FrameCurves:  # noqa: ARG002 - it looks at pictures alone
-        """Logits of (B, T, S, S, 3) crops."""
-        logits = np.stack([loss_of_detail(clip) for clip in rgb]).astype(np.float32)  # (B, T)
+        """Logits of (B, T, ...) frames, of which the crops are (B, T / 4, S, S, 3)."""
+        logits = (
+            np.stack([loss_of_detail(clip) for clip in rgb]).astype(np.float32).repeat(EVERY, 1)
+        )  # (B, T)
         return FrameCurves(fused=logits, spans=logits[..., None], rgb=logits, flow=np.full_like(logits, -10))
 
 
 def loss_of_detail(clip: Crops) -> npt.NDArray[np.float64]:
-    """How little residue the middle of (T, S, S, 3) crops has beside the rim, as a logarithm; (T,), smoothed."""
+    """How little residue the middle of (P, S, S, 3) crops has beside the rim, as a logarithm; (P,), smoothed."""
     middle, rim = rings()
     grey = [cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32) for crop in clip]
-    residue = [np.abs(picture - cv2.GaussianBlur(picture, (0, 0), 1)) for picture in grey]
+    residue = [np.abs(picture - cv2.GaussianBlur(picture, (0, 0), BLUR_PX)) for picture in grey]
     loss = [np.log((one[rim].mean() + LEAST) / (one[middle].mean() + LEAST)) for one in residue]
-    return moving_mean(loss, SMOOTH_FRAMES)
+    return moving_mean(loss, SMOOTH_PICTURES)
 
 
 def rings() -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
@@ -89,10 +94,10 @@ def rings() -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     return radius < MIDDLE, radius > RIM
 
 
-def moving_mean(values: Sequence[float], frames: int) -> npt.NDArray[np.float64]:
+def moving_mean(values: Sequence[float], count: int) -> npt.NDArray[np.float64]:
     """The mean of an odd number of neighbours; the ends are repeated."""
-    padded = np.pad(np.asarray(values, np.float64), frames // 2, mode="edge")
-    return np.convolve(padded, np.full(frames, 1 / frames), "valid")
+    padded = np.pad(np.asarray(values, np.float64), count // 2, mode="edge")
+    return np.convolve(padded, np.full(count, 1 / count), "valid")
 
 
 def open_detector(*, max_seconds: float | None = None) -> Detector:
