@@ -132,7 +132,7 @@ def _motion_and_network() -> Iterator[Check]:
     began = time.perf_counter()
     motion = motion_fields(crops, spec.motion)
     yield Check("motion", "ok", made, time.perf_counter() - began)
-    rgb = crops[None, spec.rgb_stride // 2 :: spec.rgb_stride]
+    rgb = crops[None, spec.looks]
     network.run(rgb, motion[None])  # the first call also plans memory
     began = time.perf_counter()
     curves = network.run(rgb, motion[None])

@@ -93,6 +93,11 @@ class ModelSpec(BaseModel):
         return self
 
     @property
+    def looks(self) -> slice:
+        """Which of a stretch's frames the RGB stream is given; see `rgb_stride`."""
+        return slice(self.rgb_stride // 2, None, self.rgb_stride)
+
+    @property
     def motion(self) -> MotionSpec:
         """What is compared, for `dmcl_sdk.motion`, in crops for the RGB stream."""
         return MotionSpec(self.baselines, self.motion_shrink)

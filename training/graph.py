@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import TYPE_CHECKING
 
-import onnx
+if TYPE_CHECKING:
+    import onnx
 
 _FINE_PX = 64
 """From this side on, what a picture network tells by is finer than an eight-bit step of its few strongest values."""
@@ -43,6 +45,8 @@ def eight_bit_nodes(model: onnx.ModelProto) -> set[str]:
 
 def _sides(model: onnx.ModelProto) -> dict[str, int]:
     """The height of every picture (N, C, H, W) whose height does not change from clip to clip, by name."""
+    import onnx
+
     graph = onnx.shape_inference.infer_shapes(model).graph
     known = ((value.name, value.type.tensor_type.shape.dim) for value in (*graph.input, *graph.value_info))
     return {

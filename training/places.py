@@ -73,7 +73,7 @@ def samples_of(network: OnnxNetwork, runs: Sequence[Run], *, seed: int) -> Itera
         made = None if forge is None else forge(real, rng)
         clip = real if made is None else made.clip
         fields = estimator.of(clip)
-        curves = network.run(clip[None, spec.rgb_stride // 2 :: spec.rgb_stride], fields[None])
+        curves = network.run(clip[None, spec.looks], fields[None])
         if curves.rgb_places is None or curves.flow_places is None:
             raise ValueError("this model says nothing of places; export it again with this version")
         places = {"rgb": curves.rgb_places[0], "flow": curves.flow_places[0]}

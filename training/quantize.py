@@ -156,7 +156,7 @@ def beginning(run: Run, estimator: MotionEstimator, spec: ModelSpec) -> Stretch:
     """The first frames of a run, as a model of this specification takes them."""
     frames = min(run.frames, MOST_FRAMES) // spec.frames_multiple * spec.frames_multiple
     crops = without_margin(run.crops()[:frames])
-    return crops[None, spec.rgb_stride // 2 :: spec.rgb_stride], estimator.of(crops)[None]
+    return crops[None, spec.looks], estimator.of(crops)[None]
 
 
 def command(  # noqa: PLR0917 - typer makes options of them
@@ -204,7 +204,7 @@ def command(  # noqa: PLR0917 - typer makes options of them
             pairs = ClipPairs(
                 sources, [], frames=CLIP_FRAMES, size_px=spec.size_px, motion=spec.motion, seed=0
             )
-            quantize(model, out, _stretches(pairs, clips, spec.rgb_stride))
+            quantize(model, out, _stretches(pairs, clips, spec.looks))
         found = compare(network, OnnxNetwork(out, ["cpu"]), judged)
     except ValueError as error:
         out.unlink(missing_ok=True)
@@ -242,10 +242,10 @@ def _sources(data: Path, split: Split | None, cache: Path, size_px: int) -> list
     return [Source(clip, tuple(found)) for clip, found in shown if found]
 
 
-def _stretches(pairs: ClipPairs, count: int, rgb_stride: int) -> Iterator[Stretch]:
+def _stretches(pairs: ClipPairs, count: int, looks: slice) -> Iterator[Stretch]:
     for number in track(range(count), "measuring ranges", console=Console(stderr=True)):
         pair = pairs.pair(number)
-        yield pair.rgb[:, rgb_stride // 2 :: rgb_stride], pair.motion
+        yield pair.rgb[:, looks], pair.motion
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:
