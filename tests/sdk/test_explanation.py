@@ -36,13 +36,21 @@ def test_what_is_shown_of_a_peak_is_what_was_judged() -> None:
 
 def test_a_peak_is_shown_as_fine_as_the_network_looks() -> None:
     spec = scripted_spec(size_px=64, motion_shrink=4, rgb_stride=4)
-    detector = Detector(ScriptedNetwork(redness, spec), face_model=KnownFaces((known_face(),)))
-    explanation = detector.explain(red_video(100, 40, 60))
+    detector, video = (
+        Detector(ScriptedNetwork(redness, spec), face_model=KnownFaces((known_face(),))),
+        red_video(100, 40, 60),
+    )
+    explanation = detector.explain(video)
     (span,), (peak,) = explanation.verdict.spans, explanation.peaks
     assert (span.start_ms, span.end_ms) == (1600, 2400)
     assert round(peak.at_s * 1000) == span.peak_ms
     assert peak.crop.shape == (64, 64, 3)
     assert peak.crop[..., 0].mean() > peak.crop[..., 1].mean() + 20
+    (every_crop,) = (
+        red_detector().explain(video).peaks
+    )  # a network of the same size that looks at every frame
+    assert (every_crop.at_s, every_crop.crop.shape) == (peak.at_s, peak.crop.shape)
+    assert np.abs(every_crop.crop.astype(int) - peak.crop).max() <= 1
     assert peak.motion.shape == (2, 16, 16)
     assert peak.removals[0].before > 0
 

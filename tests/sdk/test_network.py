@@ -153,6 +153,13 @@ def test_a_look_at_every_few_frames_that_leaves_a_rest_is_refused() -> None:
         ModelSpec.model_validate(SPEC.model_dump() | {"frames_multiple": 4, "rgb_stride": 8})
 
 
+def test_the_rgb_stream_is_given_the_middle_of_each_few_frames() -> None:
+    given = {
+        stride: list(range(16))[SPEC.model_copy(update={"rgb_stride": stride}).looks] for stride in (1, 4)
+    }
+    assert given == {1: list(range(16)), 4: [2, 6, 10, 14]}
+
+
 def test_motion_and_quality_are_taken_from_crops_no_finer_than_they_need() -> None:
     sizes = {(128, 2): 128, (256, 4): 128, (224, 2): 224, (128, 1): 128, (256, 1): 256}
     for (size_px, shrink), coarse_px in sizes.items():
