@@ -87,7 +87,11 @@ def conclusion(report: Report) -> list[str]:
     """What the figures say, in sentences; an interval decides, not a value."""
     leak, pairs = report["auc_of_properties"], report["auc_of_score_on_pairs"]
     # strata of a strong leak still differ inside, and the residual then tells; where it is the harder test it decides
-    alike = min(report["auc_of_score_in_strata"], report["auc_of_score_residual"], key=lambda one: one["low"])
+    tests = {
+        "among files that look alike": report["auc_of_score_in_strata"],
+        "beyond what file properties predict": report["auc_of_score_residual"],
+    }
+    harder = min(tests, key=lambda where: tests[where]["low"])
     sentences = []
     if leak["low"] > 0.5:
         sentences.append(
@@ -98,7 +102,7 @@ def conclusion(report: Report) -> list[str]:
         sentences.append(
             f"File properties alone do not tell real from fake reliably in this set (AUC {figure(leak)})."
         )
-    for value, where in ((alike, "among files that look alike"), (pairs, "on pairs of a fake and its real")):
+    for value, where in ((tests[harder], harder), (pairs, "on pairs of a fake and its real")):
         if math.isnan(value["value"]):
             sentences.append(f"How the score does {where} cannot be said: there are none.")
         elif value["low"] > 0.5:
