@@ -7,7 +7,6 @@ loss and its gradient are those of the whole batch, not a mean over shares.
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 Precision = Literal["auto", "bf16", "fp32"]
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 _PATIENCE = timedelta(hours=2)  # one process may validate, or make crops, while others wait
 
 
@@ -56,12 +54,9 @@ class Place:
 def processes(device: Literal["auto", "cpu", "cuda"]) -> Iterator[Place]:
     """This process's place: as torchrun says, over NCCL on GPUs and Gloo on CPUs; alone otherwise.
 
-    From then on the process keeps memory that it frees (`keep_freed_memory`).
-
     Raises:
         ValueError: a GPU is asked for and there is none.
     """
-    keep_freed_memory()
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device is cuda, but PyTorch finds no GPU; use device=auto or device=cpu")
     cuda = torch.cuda.is_available() and device != "cpu"
@@ -77,20 +72,6 @@ def processes(device: Literal["auto", "cpu", "cuda"]) -> Iterator[Place]:
         yield Place(dist.get_rank(), world, local)
     finally:
         dist.destroy_process_group()
-
-
-def keep_freed_memory() -> None:
-    """Keep what tensors free for the next ones, with glibc; other C libraries are left as they are.
-
-    By default large blocks go back to the system at once, which clears every page of them again: with crops of 256 px
-    a third of the CPU time of a step.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return
-    mallopt(_M_MMAP_THRESHOLD, 2**30)
-    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def world_size() -> int:

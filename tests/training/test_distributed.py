@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 import json
-import platform
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -112,28 +111,3 @@ def test_two_processes_take_the_steps_that_one_would_take(tmp_path: Path) -> Non
     for name in first:
         if name.startswith("network."):
             torch.testing.assert_close(first[name], second[name], rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is asked in glibc's way")
-def test_a_step_of_training_needs_few_new_pages_of_memory() -> None:
-    code = """
-import contextlib, resource, sys, torch
-from training.distributed import processes
-from training.networks.two_stream import NetworkConfig, TwoStream
-torch.set_num_threads(1)
-network, pictures = TwoStream(NetworkConfig(backbone="lite0")), torch.zeros(16, 128, 128, 3, dtype=torch.uint8)
-def step():
-    sum(part.sum() for part in network.look(pictures)).backward()
-with processes("cpu") if sys.argv[1] == "training" else contextlib.nullcontext():
-    for _ in range(2):
-        step()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(3):
-        step()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-    pages = [
-        int(subprocess.check_output([sys.executable, "-c", code, mode], text=True, timeout=120))
-        for mode in ("training", "otherwise")
-    ]
-    assert pages[0] < pages[1] / 4

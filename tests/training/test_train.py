@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from training.train import stages, train
 from training.validation import Validated, Validation
 
 HERE = Place(0, 1, torch.device("cpu"))
+PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 @pytest.fixture(scope="module")
@@ -279,3 +281,25 @@ def test_a_stage_of_the_loader_leaves_torchs_own_random_numbers_alone() -> None:
     torch.manual_seed(1)
     assert next(iter(numbered(lambda n: n, [3, 4, 5], batch=2, workers=0))).tolist() == [3, 4]
     assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.skipif(
+    not PAGES.is_file() or "[madvise]" not in PAGES.read_text(),
+    reason="large pages are not given on request here",
+)
+def test_tensors_get_large_pages_of_memory_where_they_are_offered() -> None:
+    code = """
+import resource, training, torch
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+torch.ones(16_000_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    large, small = (
+        int(
+            subprocess.check_output(
+                [sys.executable, "-c", code], text=True, timeout=120, env=os.environ | asked
+            )
+        )
+        for asked in ({}, {"THP_MEM_ALLOC_ENABLE": "0"})
+    )
+    assert large < small / 4
