@@ -353,10 +353,45 @@ def test_a_swap_shows_little_of_the_other_clips_background_at_the_rim(clip: Clip
     inner = region(face, "inner_face", feather_px=0.03 * SIDE_PX) > 0.1
     rim = (region(face, "whole_face", feather_px=0) > 0) & ~inner
     source = np.where(inner[..., None], clip, np.uint8(255))  # white about the face
-    whole = self_blended.SelfBlendedSettings(swap_parts=("whole_face",), colour_match=(0, 0))
+    whole = self_blended.SelfBlendedSettings(swap_parts=("whole_face",), colour_match=(0, 0), crude=0)
     for seed in range(4):
         lighter = self_blended.forge(clip, seeded(seed), whole, source=source).clip[:, rim].mean()
         assert lighter - clip[:, rim].mean() < 0.1 * (255 - clip[:, rim].mean())
+
+
+def test_a_crude_swap_brings_along_what_lies_about_the_other_face(clip: Clip) -> None:
+    face = layout(clip)
+    inner = region(face, "inner_face", feather_px=0.03 * SIDE_PX) > 0.1
+    source = np.where(inner[..., None], clip, np.uint8(255))
+    changed = [
+        self_blended.forge(
+            clip,
+            seeded(3),
+            self_blended.SelfBlendedSettings(
+                swap_parts=("whole_face",), crude_parts=("whole_face",), crude=share
+            ),
+            source=source,
+        ).clip.mean()
+        for share in (0.0, 1.0)
+    ]
+    assert changed[1] > changed[0] + 1
+
+
+def test_a_crude_swap_may_be_as_coarse_as_asked_for(clip: Clip) -> None:
+    inner = region(layout(clip), "inner_face", feather_px=0) > 0.5
+    detailed = seeded().integers(0, 256, clip.shape, np.uint8)
+    fine, coarse = (
+        self_blended.forge(
+            clip,
+            seeded(4),
+            self_blended.SelfBlendedSettings(
+                crude=1, coarse=(factor, factor), crude_parts=("whole_face",), misplaced=0
+            ),
+            source=detailed,
+        ).clip[0][inner]
+        for factor in (1.0, 4.0)
+    )
+    assert coarse.std() < 0.7 * fine.std()
 
 
 def test_a_driven_clip_keeps_the_frame_it_was_drawn_from(clip: Clip) -> None:
@@ -439,7 +474,7 @@ def test_settings_that_contradict_themselves_are_refused() -> None:
         lip_sync.LipSyncSettings(tops=(0.9,))
     with pytest.raises(ValueError, match="kept needs"):
         generated.GeneratedSettings(kept=(0.5, 0.2))
-    with pytest.raises(ValueError, match="misplaced and milder"):
+    with pytest.raises(ValueError, match="misplaced, milder and crude"):
         self_blended.SelfBlendedSettings(misplaced=2)
 
 

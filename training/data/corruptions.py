@@ -1,6 +1,9 @@
-"""What happens to a clip on its way to the viewer: recompression, blur, noise, resizing, colour.
+"""What happens to a clip on its way to the viewer: colour, blur, a lower resolution, noise, recompression.
 
-One draw is applied alike to all clips of a pair, so that none of it tells the real one from the forged one.
+Most faces are smaller in a video than a crop is: noise and codecs worked on fewer pixels, which the crop enlarges. So a
+clip that loses resolution gets its noise and codecs there, and is enlarged last; otherwise a forgery would show by
+detail that is finer than its video's own. One draw is applied alike to all clips of a pair, so that none of it tells
+the real one from the forged one.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from training.forgeries.forged import REFERENCE_PX, Clip, check_clip
 from training.forgeries.grain import add_grain
 
 _LUMA = np.array([0.299, 0.587, 0.114])
+_LEAST_PX = 16  # H.264 codes blocks of so many
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +34,17 @@ class CorruptionRanges:
         gamma: least and most exponent.
         saturation, contrast: least and most factor.
         blur_px: least and most standard deviation, in pixels of a crop of 128.
-        scale: least and most relative size that a clip is resized to and back.
+        scale: least and most relative size that a clip is shrunk to before noise and codecs.
         noise_levels: least and most standard deviation in grey levels.
         quality: lowest and highest JPEG quality.
         crf: best and worst constant rate factor of H.264.
         presets: x264 presets, of which one is drawn.
     """
 
-    untouched: float = 0.35
+    untouched: float = 0.15
     colour: float = 0.4
-    blur: float = 0.3
-    resize: float = 0.3
+    blur: float = 0.25
+    resize: float = 0.75
     noise: float = 0.25
     jpeg: float = 0.1
     codec: float = 0.65
@@ -49,7 +53,7 @@ class CorruptionRanges:
     contrast: tuple[float, float] = (0.75, 1.25)
     blur_px: tuple[float, float] = (0.4, 2.6)
     scale: tuple[float, float] = (0.25, 0.9)
-    noise_levels: tuple[float, float] = (1.0, 18.0)
+    noise_levels: tuple[float, float] = (1.0, 30.0)
     quality: tuple[int, int] = (35, 90)
     crf: tuple[int, int] = (18, 40)
     presets: tuple[str, ...] = ("ultrafast", "superfast", "veryfast")
@@ -78,7 +82,7 @@ class Corruption:
     Attributes:
         gamma, saturation, contrast: exponent and factors of the colours; 1 changes nothing.
         blur_px: standard deviation of a Gaussian blur, in pixels of a crop of 128.
-        scale: relative size that the clip is resized to and back.
+        scale: relative size that the clip is shrunk to; what follows happens there, and it is enlarged again last.
         noise_levels: standard deviation of white noise in grey levels.
         noise_seed: which noise.
         quality: JPEG quality.
@@ -145,17 +149,20 @@ def draw(rng: np.random.Generator, ranges: CorruptionRanges = CorruptionRanges()
 def apply(clip: Clip, corruption: Corruption) -> Clip:
     """A clip (T, S, S, 3) after one draw; the clip itself when the draw changes nothing."""
     check_clip(clip)
+    side_px = clip.shape[1]
     clip = _recolour(clip, corruption)
     if corruption.blur_px is not None:
-        sigma = corruption.blur_px * clip.shape[1] / REFERENCE_PX
+        sigma = corruption.blur_px * side_px / REFERENCE_PX
         clip = _each(clip, lambda frame: cv2.GaussianBlur(frame, (0, 0), sigma))
     if corruption.scale is not None:
-        clip = _resize(clip, corruption.scale)
+        clip = _resized(clip, max(_LEAST_PX, round(side_px * corruption.scale)), cv2.INTER_AREA)
     if corruption.noise_levels is not None:
         clip = add_grain(clip, np.random.default_rng(corruption.noise_seed), corruption.noise_levels)
     if corruption.quality is not None:
         clip = _jpeg(clip, corruption.quality)
-    return clip if corruption.codec is None else recompress(clip, corruption.codec)
+    if corruption.codec is not None:
+        clip = recompress(clip, corruption.codec)
+    return clip if clip.shape[1] == side_px else _resized(clip, side_px, cv2.INTER_LINEAR)
 
 
 def recompress(clip: Clip, codec: Codec) -> Clip:
@@ -215,15 +222,8 @@ def _recolour(clip: Clip, corruption: Corruption) -> Clip:
     return np.asarray(cv2.LUT(cv2.transform(tall, matrix), curve), np.uint8).reshape(clip.shape)
 
 
-def _resize(clip: Clip, scale: float) -> Clip:
-    side_px = clip.shape[1]
-    small_px = max(8, round(side_px * scale))
-
-    def change(frame: Clip) -> cv2.typing.MatLike:
-        small = cv2.resize(frame, (small_px, small_px), interpolation=cv2.INTER_AREA)
-        return cv2.resize(small, (side_px, side_px), interpolation=cv2.INTER_LINEAR)
-
-    return _each(clip, change)
+def _resized(clip: Clip, side_px: int, interpolation: int) -> Clip:
+    return _each(clip, lambda frame: cv2.resize(frame, (side_px, side_px), interpolation=interpolation))
 
 
 def _jpeg(clip: Clip, quality: int) -> Clip:

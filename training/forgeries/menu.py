@@ -84,7 +84,7 @@ class Menu:
     spliced: float = 0.5
     combined: float = 0.2
     swapped: float = 0.5
-    least_likeness: float = 0.5
+    least_likeness: float = 0.3
     splice: SpliceSettings = field(default_factory=SpliceSettings)
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.forgeries.blending import Blend, BlendRanges, blend, draw_alpha, draw_texture
+from training.forgeries.detail import ENLARGE, soften
 from training.forgeries.driven import drive
 from training.forgeries.forged import Clip, Forged, Mask, Points, check_clip, compare
 from training.forgeries.regions import Layout, Part, layout, region
@@ -33,6 +34,10 @@ class SelfBlendedSettings:
         ranges: what may differ between the face and the copy.
         colour_match: least and most of another face's colours that is matched to the face it replaces.
         swap_parts: hulls for another face, of which one is drawn.
+        crude: share of swaps that are put together without care, as many genuine ones are: colours hardly matched,
+            hair and background of the other face brought along, the old face shining through.
+        crude_parts: the hulls of those.
+        coarse: least and most reduction in size that another face was drawn at, in a crude swap.
         follow: share of swaps in which one picture of the other face follows the clip's motion; in the others
             that face moves by itself.
         misplaced: share of clips whose copy has its landmarks a little elsewhere, as tools fit them.
@@ -45,6 +50,9 @@ class SelfBlendedSettings:
     ranges: BlendRanges = field(default_factory=BlendRanges)
     colour_match: tuple[float, float] = (0.7, 1.0)
     swap_parts: tuple[Part, ...] = ("face", "face", "whole_face")
+    crude: float = 0.4
+    crude_parts: tuple[Part, ...] = ("face", "whole_face", "inner_face", "lower_face")
+    coarse: tuple[float, float] = (1.0, 5.0)
     follow: float = 0.7
     misplaced: float = 0.4
     misplaced_px: tuple[float, float] = (0.3, 2.0)
@@ -54,8 +62,10 @@ class SelfBlendedSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.colour_match[0] <= self.colour_match[1] <= 1 or not 0 <= self.follow <= 1:
             raise ValueError(f"colour_match and follow lie in 0..1, got {self.colour_match}, {self.follow}")
-        if not 0 <= self.misplaced <= 1 or not 0 <= self.milder <= 1:
-            raise ValueError(f"misplaced and milder lie in 0..1, got {self.misplaced}, {self.milder}")
+        if not all(0 <= share <= 1 for share in (self.misplaced, self.milder, self.crude)):
+            raise ValueError(
+                f"misplaced, milder and crude lie in 0..1, got {self.misplaced}, {self.milder}, {self.crude}"
+            )
 
 
 def forge(
@@ -83,19 +93,31 @@ def forge(
         return compare(clip, *blend(clip, _misplaced(clip, rng, face, settings), plan), KIND)
     if source.shape[1:] != clip.shape[1:]:
         raise ValueError(f"a source has the clip's size {clip.shape[1:]}, got {source.shape[1:]}")
-    plan = draw_blend(rng, face, replace(settings.ranges, parts=settings.swap_parts))
-    # a swap that shows the old face through the new one is a failed swap, not a forgery to learn from
-    # and tools match colours, so that only part of the usual difference is left
-    plan = replace(plan, opacity=rng.uniform(0.85, 1.0, 1), colour=0.4 * plan.colour)
+    crude = rng.random() < settings.crude
+    parts = settings.crude_parts if crude else settings.swap_parts
+    plan = draw_blend(rng, face, replace(settings.ranges, parts=parts))
+    if crude:
+        strength, opacity = float(rng.uniform(0, settings.colour_match[0])), rng.uniform(0.6, 1.0, 1)
+        source = _coarser(source, rng, settings)
+    else:
+        # a careful tool matches colours and shows nothing of the old face
+        strength, opacity = float(rng.uniform(*settings.colour_match)), rng.uniform(0.85, 1.0, 1)
+        plan = replace(plan, colour=0.4 * plan.colour)
     if rng.random() < settings.follow:
         still, reference = source[rng.integers(len(source))], int(rng.integers(len(clip)))
         donor = drive(still, clip, reference, smooth_px=0.02 * face.face_px)
     else:
         donor = source[back_and_forth(rng, len(clip), len(source))]
-    skin = region(face, "inner_face", feather_px=0)
-    donor = match_colour(donor, clip, skin, float(rng.uniform(*settings.colour_match)))
-    plan = replace(plan, alpha=_fitting(plan.alpha, donor, clip, face))
+    donor = match_colour(donor, clip, region(face, "inner_face", feather_px=0), strength)
+    alpha = plan.alpha if crude else _fitting(plan.alpha, donor, clip, face)
+    plan = replace(plan, opacity=opacity, alpha=alpha)
     return compare(clip, *blend(clip, _misplaced(donor, rng, face, settings), plan), SWAPPED)
+
+
+def _coarser(source: Clip, rng: np.random.Generator, settings: SelfBlendedSettings) -> Clip:
+    """Another face as a network draws it, smaller than it is shown."""
+    factor, enlarge = float(rng.uniform(*settings.coarse)), ENLARGE[rng.integers(len(ENLARGE))]
+    return np.stack([soften(frame, factor, enlarge=enlarge) for frame in source])
 
 
 def _misplaced(copy: Clip, rng: np.random.Generator, face: Layout, settings: SelfBlendedSettings) -> Clip:
