@@ -183,6 +183,17 @@ def pool(logits: Floats, starts_s: Floats, sharpness: float, window_s: float = P
     return float(peak + np.log(np.maximum(means, 1e-300)).max() / sharpness)
 
 
+def pool_face(logits: Floats, starts_s: Floats, spec: ModelSpec) -> float:
+    """A face's logit by a model's rule, of its judged frames.
+
+    Args:
+        logits: (N, 3), fused, RGB and flow, N >= 1.
+        starts_s: (N,) ascending.
+        spec: the model's.
+    """
+    return pool(logits[:, 0] - spec.rgb_discount * logits[:, 1], starts_s, spec.pooling_sharpness)
+
+
 class _Face:
     """One track: its frames in order of time, what was judged, and what came of it."""
 
@@ -218,7 +229,7 @@ class _Face:
         )
         if self.judged_s < self.judgement.min_judged_s:
             return base
-        raw = pool(self.logits[self.judged, 0], times[self.judged, 0], spec.pooling_sharpness)
+        raw = pool_face(self.logits[self.judged], times[self.judged, 0], spec)
         probability = spec.calibration.probability(raw)
         return base.model_copy(
             update={

@@ -60,6 +60,9 @@ class ModelSpec(BaseModel):
     """Frames above this rate are thinned: spans and baselines are in frames of ordinary rates."""
     pooling_sharpness: Annotated[float, Field(gt=0)]
     """Of the LogSumExp that makes a face's logit of its frames'."""
+    rgb_discount: Annotated[float, Field(ge=0)] = 0.0
+    """How much of a frame's RGB logit is taken from its fused one before a face's logit is made of them. On a stranger
+    it may be off by as much in every frame: that hides no span, but a whole face is judged by it."""
     calibration: Platt
     """Of a face's logit."""
     frame_calibration: Platt

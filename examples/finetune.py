@@ -38,7 +38,7 @@ def main() -> None:
         "train", "--finetune", videos, "--out", run, "--train", "heads",
         *(word for change in changes for word in ("--set", change)),
     )  # fmt: skip
-    dmcl("export", run / "final.safetensors", model, "--name", "mine")
+    dmcl("export", run / "final.safetensors", model, "--name", "mine", "--rgb-discount", "0.15")
     dmcl("calibrate", model, videos, "--false-alarms", 0.5)
     dmcl("score", "--model", model, next((videos / "fake").iterdir()))
 

@@ -176,7 +176,9 @@ def weights_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def plain_spec(network: TwoStream, weights: Path, *, name: str, version: str) -> ModelSpec:
+def plain_spec(
+    network: TwoStream, weights: Path, *, name: str, version: str, rgb_discount: float = 0.0
+) -> ModelSpec:
     """A specification that is not calibrated yet: probability = sigmoid(logit)."""
     config = network.config
     plain = Platt(1.0, 0.0, ((0.0, 0.0), (0.0, 0.0)), version="uncalibrated")
@@ -192,6 +194,7 @@ def plain_spec(network: TwoStream, weights: Path, *, name: str, version: str) ->
         frames_multiple=max(span // 2 for span in config.spans),
         max_fps=MAX_FPS,
         pooling_sharpness=LossWeights().pooling_sharpness,
+        rgb_discount=rgb_discount,
         calibration=plain,
         frame_calibration=plain,
         rgb_calibration=plain,
@@ -217,6 +220,14 @@ def command(
     ] = None,
     *,
     rgb_weight: Annotated[float | None, typer.Option(min=0.0, help="The same of the RGB stream.")] = None,
+    rgb_discount: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="How much less it counts for a whole face than for spans: what it makes of a stranger may be off "
+            "throughout.",
+        ),
+    ] = 0.0,
     mean_with: Annotated[
         list[Path] | None,
         typer.Option(
@@ -252,6 +263,6 @@ def command(
     if about:
         weights = out.with_suffix(".safetensors")
         save_weights(weights, network, about)
-    spec = plain_spec(network, weights, name=name, version=version)
+    spec = plain_spec(network, weights, name=name, version=version, rgb_discount=rgb_discount)
     difference = export(network, spec, out, groups=not for_gpu)
     typer.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB, within {difference:.1e} of PyTorch")

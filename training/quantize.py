@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from dmcl_sdk.assembly import pool
+from dmcl_sdk.assembly import pool_face
 from dmcl_sdk.motion import MotionEstimator
 from dmcl_sdk.network import SPEC_KEY, ModelSpec, OnnxNetwork
 from training.data.clips import ClipPairs, Source
@@ -136,9 +136,13 @@ def compare(first: OnnxNetwork, second: OnnxNetwork, sources: Sequence[Source]) 
             if run.frames < spec.frames_multiple:
                 continue
             stretch = beginning(run, estimator, spec)
-            frames = [network.run(*stretch).fused[0].astype(np.float64) for network in (first, second)]
+            answers = [network.run(*stretch) for network in (first, second)]
+            frames = [answer.fused[0].astype(np.float64) for answer in answers]
+            curves = [
+                np.stack([one.fused[0], one.rgb[0], one.flow[0]], -1).astype(np.float64) for one in answers
+            ]
             times_s = np.asarray(run.time_s[: len(frames[0])], np.float64)
-            faces.append([pool(curve, times_s, spec.pooling_sharpness) for curve in frames])
+            faces.append([pool_face(curve, times_s, spec) for curve in curves])
             away.append(np.abs(frames[1] - frames[0]))
             level.append(frames[0])
         logits.append(np.max(faces, axis=0))

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dmcl_sdk import Detector, VideoError
-from dmcl_sdk.assembly import STEADY_S, FaceCurve, pool
+from dmcl_sdk.assembly import STEADY_S, FaceCurve, pool_face
 from dmcl_sdk.sighting import Sightings
 
 Floats = npt.NDArray[np.float64]
@@ -59,7 +59,7 @@ def score_video(detector: Detector, video: Path) -> Scored:
 def face_logit(curve: FaceCurve, detector: Detector) -> float:
     """A face's logit, pooled as in a verdict."""
     known = ~np.isnan(curve.logits[:, 0])
-    return pool(curve.logits[known, 0], curve.times[known, 0], detector.spec.pooling_sharpness)
+    return pool_face(curve.logits[known], curve.times[known, 0], detector.spec)
 
 
 class Scorer:

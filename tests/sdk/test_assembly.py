@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmcl_sdk.assembly import JudgementRule, assemble, face_curves, pool
+from dmcl_sdk.assembly import JudgementRule, assemble, face_curves, pool, pool_face
 from dmcl_sdk.calibration import AbstentionRule, Platt
 from dmcl_sdk.judging import JudgedRun
 from dmcl_sdk.localization import SpanRule
@@ -122,6 +122,23 @@ def test_a_forged_second_weighs_the_same_in_an_hour_as_in_a_minute() -> None:
 
     assert pooled(60) == pytest.approx(pooled(3600))
     assert pooled(60) > 3
+
+
+def test_what_rgb_says_in_every_frame_can_count_less_for_a_face_and_as_much_for_its_spans() -> None:
+    logits = np.zeros((200, 3))
+    logits[:, 1] = 2.0
+    logits[100:140, :2] += 4.0
+    times = np.arange(200) / 25
+    discounted, plain = scripted_spec(rgb_discount=0.5), scripted_spec()
+
+    assert pool_face(logits, times, plain) == pool(logits[:, 0], times, plain.pooling_sharpness)
+    assert pool_face(logits, times, discounted) < pool_face(logits, times, plain) - 1
+    forged = run([0.0] * 100 + [5.0] * 50 + [0.0] * 100)
+    spans = [
+        [(span.start_ms, span.end_ms) for span in verdict(forged, spec=spec, seconds=10.0).spans]
+        for spec in (plain, discounted)
+    ]
+    assert spans[0] == spans[1] != []
 
 
 @given(st.permutations([0, 1, 2]))

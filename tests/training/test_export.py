@@ -43,7 +43,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[TwoStream, Path]
             torch.nn.init.normal_(module.bias, 0, 0.1)
     weights, path = folder / "final.safetensors", folder / "model.onnx"
     save_weights(weights, network, {})
-    command(weights, path, name="tiny", version="0", flow_weight=1.0)
+    command(weights, path, name="tiny", version="0", flow_weight=1.0, rgb_discount=0.2)
     return load_network(path.with_suffix(".safetensors")).eval(), path
 
 
@@ -149,6 +149,7 @@ def test_the_specification_travels_inside(exported: tuple[TwoStream, Path]) -> N
     spec = OnnxNetwork(exported[1], ["cpu"]).spec
     assert (spec.name, spec.size_px, spec.baselines, spec.frames_multiple) == ("tiny", 64, (1, 4, 15), 8)
     assert spec.calibration.version == "uncalibrated"
+    assert spec.rgb_discount == 0.2
 
 
 def test_a_card_travels_inside_and_says_what_the_file_is(exported: tuple[TwoStream, Path]) -> None:
