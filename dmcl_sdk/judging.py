@@ -186,8 +186,7 @@ class _OpenRun:
         rgb = self._crops[None, picture : picture + (end - start) // self._stride]
         motion = self._fields[None, start:end]
         curves = self._clock.time("network", lambda: self._network.run(rgb, motion))
-        logits = np.stack([curves.fused[0], curves.rgb[0], curves.flow[0]], -1)
-        self._answers.append((self._first + start, logits))
+        self._answers.append((self._first + start, curves.logits[0]))
 
     def _take_motion(self) -> None:
         if self._moved < self._held:

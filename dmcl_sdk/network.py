@@ -145,6 +145,11 @@ class FrameCurves:
     rgb_places: Logits | None = None
     flow_places: Logits | None = None
 
+    @property
+    def logits(self) -> Logits:
+        """(B, T, 3): fused, RGB and flow, which is what is kept of every frame."""
+        return np.stack([self.fused, self.rgb, self.flow], -1)
+
 
 class Network(Protocol):
     """What a detector asks of a network."""

@@ -15,7 +15,6 @@ import typer
 
 from dmcl_sdk.calibration import AbstentionRule, Platt
 from dmcl_sdk.localization import SpanRule
-from dmcl_sdk.motion import CHANNELS_PER_BASELINE
 from dmcl_sdk.network import PREPROCESSING_VERSION, SPEC_KEY, ModelSpec, OnnxNetwork
 from training.losses import LossWeights
 from training.networks.two_stream import TwoStream
@@ -149,7 +148,7 @@ def take_mean(network: TwoStream, others: Sequence[TwoStream]) -> None:
 def random_input(spec: ModelSpec, *, batch: int, frames: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Crops and motion of the right shapes, without meaning."""
     rng = np.random.default_rng(seed)
-    size, channels = spec.size_px, CHANNELS_PER_BASELINE * len(spec.baselines)
+    size, channels = spec.size_px, spec.motion.channels
     rgb = rng.integers(0, 256, (batch, frames // spec.rgb_stride, size, size, 3), np.uint8)
     motion = rng.integers(-40, 41, (batch, frames, channels, spec.motion_px, spec.motion_px), np.int8)
     return torch.from_numpy(rgb), torch.from_numpy(motion)

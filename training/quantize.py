@@ -136,15 +136,13 @@ def compare(first: OnnxNetwork, second: OnnxNetwork, sources: Sequence[Source]) 
             if run.frames < spec.frames_multiple:
                 continue
             stretch = beginning(run, estimator, spec)
-            answers = [network.run(*stretch) for network in (first, second)]
-            frames = [answer.fused[0].astype(np.float64) for answer in answers]
-            curves = [
-                np.stack([one.fused[0], one.rgb[0], one.flow[0]], -1).astype(np.float64) for one in answers
-            ]
-            times_s = np.asarray(run.time_s[: len(frames[0])], np.float64)
-            faces.append([pool_face(curve, times_s, spec) for curve in curves])
-            away.append(np.abs(frames[1] - frames[0]))
-            level.append(frames[0])
+            before, after = (
+                network.run(*stretch).logits[0].astype(np.float64) for network in (first, second)
+            )
+            times_s = np.asarray(run.time_s[: len(before)], np.float64)
+            faces.append([pool_face(curves, times_s, spec) for curves in (before, after)])
+            away.append(np.abs(after[:, 0] - before[:, 0]))
+            level.append(before[:, 0])
         logits.append(np.max(faces, axis=0))
     scores, apart = np.array(logits), np.concatenate(away)
     return Comparison(

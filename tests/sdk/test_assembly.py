@@ -134,11 +134,11 @@ def test_what_rgb_says_in_every_frame_can_count_less_for_a_face_and_as_much_for_
     assert pool_face(logits, times, plain) == pool(logits[:, 0], times, plain.pooling_sharpness)
     assert pool_face(logits, times, discounted) < pool_face(logits, times, plain) - 1
     forged = run([0.0] * 100 + [5.0] * 50 + [0.0] * 100)
-    spans = [
-        [(span.start_ms, span.end_ms) for span in verdict(forged, spec=spec, seconds=10.0).spans]
-        for spec in (plain, discounted)
-    ]
+    found = [verdict(forged, spec=spec, seconds=10.0) for spec in (plain, discounted)]
+    spans = [[(span.start_ms, span.end_ms) for span in one.spans] for one in found]
     assert spans[0] == spans[1] != []
+    judged = [one.tracks[0].score_raw or 0.0 for one in found]
+    assert judged[1] < judged[0] - 1
 
 
 @given(st.permutations([0, 1, 2]))

@@ -394,6 +394,13 @@ def test_a_crude_swap_may_be_as_coarse_as_asked_for(clip: Clip) -> None:
     assert coarse.std() < 0.7 * fine.std()
 
 
+def test_a_crude_swap_has_hulls_of_its_own(clip: Clip, other: Clip) -> None:
+    mouth = self_blended.SelfBlendedSettings(crude=1, crude_parts=("mouth",), swap_parts=("whole_face",))
+    changed = self_blended.forge(clip, seeded(5), mouth, source=other).mask[0] > 0.1
+    whole = region(layout(clip), "whole_face", feather_px=0) > 0.5
+    assert 0 < changed.sum() < 0.3 * whole.sum()
+
+
 def test_a_driven_clip_keeps_the_frame_it_was_drawn_from(clip: Clip) -> None:
     settings = driven.DrivenSettings(extents=("crop",), softening=(1, 1))
     labels = driven.forge(clip, seeded(), settings).labels

@@ -2,17 +2,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import pytest
 from onnx import TensorProto, helper
 from typer import Typer
 from typer.testing import CliRunner
 
-from dmcl_sdk.motion import motion_fields
-from dmcl_sdk.network import OnnxNetwork, default_model, read_spec
+from dmcl_sdk.motion import MotionFields, motion_fields
+from dmcl_sdk.network import FrameCurves, OnnxNetwork, default_model, read_spec
 from tests.training.worlds import drawn, small_world
 from training.export import CARD_KEY
 from training.graph import eight_bit_nodes
@@ -33,8 +35,7 @@ def stretch(seed: int, frames: int = 16) -> Stretch:
     """A drawn face, as the shipped model reads it."""
     spec = read_spec(MODEL, metadata(MODEL))
     crops = drawn(frames, spec.size_px, seed)
-    looked_at = crops[None, spec.rgb_stride // 2 :: spec.rgb_stride]
-    return looked_at, motion_fields(crops, spec.motion)[None]
+    return crops[None, spec.looks], motion_fields(crops, spec.motion)[None]
 
 
 def metadata(path: Path) -> dict[str, str]:
@@ -92,6 +93,19 @@ def test_a_model_beside_itself_differs_in_nothing(models: tuple[Path, Path], tmp
     assert found.auc == found.quantized_auc
     assert found.median == found.largest == 0
     assert found.spread > 0
+
+
+def test_a_model_beside_one_that_says_the_same_of_all_is_the_one_that_tells(
+    models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    class Indifferent(OnnxNetwork):
+        def run(self, rgb: npt.NDArray[np.uint8], motion: MotionFields) -> FrameCurves:
+            said = super().run(rgb, motion)
+            return replace(said, fused=0 * said.fused, rgb=0 * said.rgb)
+
+    network, other = (kind(models[0], ["cpu"]) for kind in (OnnxNetwork, Indifferent))
+    found = compare(network, other, small_world(tmp_path, size_px=network.spec.size_px))
+    assert found.quantized_auc == 0.5 != found.auc
 
 
 def test_videos_of_one_class_tell_nothing(models: tuple[Path, Path], tmp_path: Path) -> None:

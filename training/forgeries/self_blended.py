@@ -93,31 +93,27 @@ def forge(
         return compare(clip, *blend(clip, _misplaced(clip, rng, face, settings), plan), KIND)
     if source.shape[1:] != clip.shape[1:]:
         raise ValueError(f"a source has the clip's size {clip.shape[1:]}, got {source.shape[1:]}")
-    crude = rng.random() < settings.crude
+    crude, factor, enlarge = rng.random() < settings.crude, 1.0, cv2.INTER_LINEAR
     parts = settings.crude_parts if crude else settings.swap_parts
     plan = draw_blend(rng, face, replace(settings.ranges, parts=parts))
     if crude:
         strength, opacity = float(rng.uniform(0, settings.colour_match[0])), rng.uniform(0.6, 1.0, 1)
-        source = _coarser(source, rng, settings)
+        # another face as a network draws it, smaller than it is shown
+        factor, enlarge = float(rng.uniform(*settings.coarse)), ENLARGE[rng.integers(len(ENLARGE))]
     else:
         # a careful tool matches colours and shows nothing of the old face
         strength, opacity = float(rng.uniform(*settings.colour_match)), rng.uniform(0.85, 1.0, 1)
         plan = replace(plan, colour=0.4 * plan.colour)
     if rng.random() < settings.follow:
         still, reference = source[rng.integers(len(source))], int(rng.integers(len(clip)))
-        donor = drive(still, clip, reference, smooth_px=0.02 * face.face_px)
+        donor = drive(soften(still, factor, enlarge=enlarge), clip, reference, smooth_px=0.02 * face.face_px)
     else:
-        donor = source[back_and_forth(rng, len(clip), len(source))]
+        drawn = np.stack([soften(frame, factor, enlarge=enlarge) for frame in source])
+        donor = drawn[back_and_forth(rng, len(clip), len(source))]
     donor = match_colour(donor, clip, region(face, "inner_face", feather_px=0), strength)
     alpha = plan.alpha if crude else _fitting(plan.alpha, donor, clip, face)
     plan = replace(plan, opacity=opacity, alpha=alpha)
     return compare(clip, *blend(clip, _misplaced(donor, rng, face, settings), plan), SWAPPED)
-
-
-def _coarser(source: Clip, rng: np.random.Generator, settings: SelfBlendedSettings) -> Clip:
-    """Another face as a network draws it, smaller than it is shown."""
-    factor, enlarge = float(rng.uniform(*settings.coarse)), ENLARGE[rng.integers(len(ENLARGE))]
-    return np.stack([soften(frame, factor, enlarge=enlarge) for frame in source])
 
 
 def _misplaced(copy: Clip, rng: np.random.Generator, face: Layout, settings: SelfBlendedSettings) -> Clip:
