@@ -52,6 +52,7 @@ class JudgementRule:
         min_face_px: width of the face in pixels of the displayed frame.
         min_sharpness: of the crop, 0..1.
         min_brightness: of the face, 0..1.
+        max_noise: of the crop, in grey levels: motion that noise makes up looks forged.
         max_yaw: turn of the head, 0..1; beyond it one half of the face is hidden.
         min_visible: share of the crop inside the frame.
         min_judged_s: less judged time than this is too short to say anything.
@@ -61,6 +62,7 @@ class JudgementRule:
     min_face_px: float = 32.0
     min_sharpness: float = 0.1
     min_brightness: float = 0.06
+    max_noise: float = 1.6
     max_yaw: float = 0.85
     min_visible: float = 0.7
     min_judged_s: float = 0.5
@@ -68,7 +70,10 @@ class JudgementRule:
 
     def __post_init__(self) -> None:
         shares = (self.min_sharpness, self.min_brightness, self.max_yaw, self.min_visible, self.min_coverage)
-        if not all(0 <= share <= 1 for share in shares) or min(self.min_face_px, self.min_judged_s) < 0:
+        if (
+            not all(0 <= share <= 1 for share in shares)
+            or min(self.min_face_px, self.max_noise, self.min_judged_s) < 0
+        ):
             raise ValueError(f"shares lie in 0..1 and sizes and times are not negative, got {self}")
 
 
@@ -311,6 +316,7 @@ def _checks(sightings: Sightings, rule: JudgementRule) -> list[tuple[ReasonCode,
         ),
         ("face_too_blurred", "the face is too blurred", of("sharpness") < rule.min_sharpness),
         ("too_dark", "the face is too dark", of("brightness") < rule.min_brightness),
+        ("too_noisy", "the picture is too noisy", of("noise") > rule.max_noise),
         ("face_in_profile", "the head is turned too far", np.abs(of("yaw")) > rule.max_yaw),
         ("face_partly_visible", "the face reaches out of the picture", of("visible") < rule.min_visible),
     ]

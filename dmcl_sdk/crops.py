@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 
+_NOISE_MASK = np.array([(1, -2, 1), (-2, 4, -2), (1, -2, 1)], np.float32)
+_SMALLER_HALF = 6 * 0.3247
+"""Mean size of the mask's smaller answers to noise of one level: six times that of the smaller half of a normal law."""
+
 
 @dataclass(frozen=True, slots=True)
 class CropSizes:
@@ -54,6 +58,7 @@ class FaceCrop:
         face_px: width of the face in pixels of the displayed frame.
         sharpness: 0..1; see `sharpness`.
         brightness: mean luma of the face, 0..1.
+        noise: grey levels; see `noise`.
         yaw: -1..1; see `yaw`.
         visible: share of the crop that lies inside the frame, 0..1.
         confidence: the detector's, interpolated, 0..1.
@@ -72,6 +77,7 @@ class FaceCrop:
     face_px: float
     sharpness: float
     brightness: float
+    noise: float
     yaw: float
     visible: float
     confidence: float
@@ -114,6 +120,7 @@ def cut_crop(
         face_px=x1 - x0,
         sharpness=sharpness(face),
         brightness=cv2.mean(_middle(face))[0] / 255,
+        noise=noise(face),
         yaw=yaw(points),
         visible=_visible(matrix, crop_px, (frame.width, frame.height)),
         confidence=float(np.clip(mark[CONFIDENCE], 0, 1)),
@@ -137,6 +144,17 @@ def sharpness(luma: Image) -> float:
     )
     ratio = finer / (coarser + 1)  # + 1 grey level: what is flat is not sharp
     return min(max((ratio - 0.3) / 0.5, 0.0), 1.0)
+
+
+def noise(luma: Image) -> float:
+    """Standard deviation of the noise in an aligned crop (S, S), in grey levels of 255.
+
+    By the mask of J. Immerkaer, "Fast Noise Variance Estimation", 1996, which shading does not reach, from the smaller
+    half of its answers, which edges and hair do not reach. On 351 videos as they are the median is .66, at most 1.31.
+    """
+    answers = np.abs(cv2.filter2D(_middle(luma), cv2.CV_16S, _NOISE_MASK)).ravel()
+    half = answers.size // 2
+    return float(np.partition(answers, half)[:half].mean()) / _SMALLER_HALF
 
 
 def yaw(points: Floats) -> float:

@@ -151,7 +151,7 @@ class _OpenRun:
     def add(self, crop: FaceCrop) -> None:
         self._sightings.extend((
             crop.frame_index, crop.start_s, crop.end_s, *crop.box, crop.face_px,
-            crop.sharpness, crop.brightness, crop.yaw, crop.visible,
+            crop.sharpness, crop.brightness, crop.noise, crop.yaw, crop.visible,
         ))  # fmt: skip
         self._alignments.extend(crop.alignment)
         self._grey.append(self._clock.time("motion", lambda: self._motion.spec.luma(crop.image)))

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-_COLUMNS = (
+COLUMNS = (
     "frame_index", "start_s", "end_s", "left", "top", "width", "height",
-    "face_px", "sharpness", "brightness", "yaw", "visible",
+    "face_px", "sharpness", "brightness", "noise", "yaw", "visible",
 )  # fmt: skip
 
 
@@ -28,6 +28,7 @@ class Sighting:
     face_px: float
     sharpness: float
     brightness: float
+    noise: float
     yaw: float
     visible: float
 
@@ -37,22 +38,22 @@ class Sightings(Sequence[Sighting]):
     """A face's sightings in order of time, as a table: hours of objects would hold five times as much.
 
     Attributes:
-        rows: (N, 12), a `Sighting`'s fields in order, the box as left, top, width, height.
+        rows: (N, 13), a `Sighting`'s fields in order, the box as left, top, width, height.
     """
 
     rows: Floats
 
     def __post_init__(self) -> None:
-        if self.rows.ndim != 2 or self.rows.shape[1] != len(_COLUMNS) or self.rows.dtype != np.float64:
+        if self.rows.ndim != 2 or self.rows.shape[1] != len(COLUMNS) or self.rows.dtype != np.float64:
             raise ValueError(
-                f"sightings are float64 rows of {len(_COLUMNS)}, got {self.rows.dtype} {self.rows.shape}"
+                f"sightings are float64 rows of {len(COLUMNS)}, got {self.rows.dtype} {self.rows.shape}"
             )
 
     @classmethod
     def of(cls, sightings: Iterable[Sighting]) -> Sightings:
         """The table of single ones."""
         flat = (number for one in sightings for number in _flat(one))
-        return cls(np.fromiter(flat, np.float64).reshape(-1, len(_COLUMNS)))
+        return cls(np.fromiter(flat, np.float64).reshape(-1, len(COLUMNS)))
 
     @classmethod
     def joined(cls, parts: Sequence[Sightings]) -> Sightings:
@@ -66,7 +67,7 @@ class Sightings(Sequence[Sighting]):
 
     def column(self, name: str) -> Floats:
         """One number of every sighting, (N,), a view: a field's name, or an edge's of the box."""
-        return self.rows[:, _COLUMNS.index(name)]
+        return self.rows[:, COLUMNS.index(name)]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -90,5 +91,5 @@ class Sightings(Sequence[Sighting]):
 def _flat(one: Sighting) -> list[float]:
     return [
         one.frame_index, one.start_s, one.end_s, *one.box,
-        one.face_px, one.sharpness, one.brightness, one.yaw, one.visible,
+        one.face_px, one.sharpness, one.brightness, one.noise, one.yaw, one.visible,
     ]  # fmt: skip

@@ -25,6 +25,7 @@ ReasonCode = Literal[
     "face_in_profile",
     "face_partly_visible",
     "too_dark",
+    "too_noisy",
     "too_short",
     "low_coverage",
     "too_many_faces",

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from dmcl_sdk import Detector, VideoError
 from dmcl_sdk.assembly import STEADY_S, FaceCurve, pool_face
-from dmcl_sdk.sighting import Sightings
+from dmcl_sdk.sighting import COLUMNS, Sightings
 
 Floats = npt.NDArray[np.float64]
 
@@ -78,7 +78,9 @@ class Scorer:
         self.detector = detector
         spec = detector.spec
         # an 8-bit file depends on what it was quantized with, too
-        exact = f"{spec.weights_sha256} {spec.preprocessing} {STEADY_S} {detector.providers[0]}"
+        exact = (
+            f"{spec.weights_sha256} {spec.preprocessing} {len(COLUMNS)} {STEADY_S} {detector.providers[0]}"
+        )
         self._model = exact if spec.precision == "fp32" else detector.model.sha256
         self._folder = folder
         if folder is not None:

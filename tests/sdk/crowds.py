@@ -50,6 +50,7 @@ def _run(face: int, faces: int, seconds: int, spans: int, span_s: float) -> Judg
             face_px=90.0,
             sharpness=0.5,
             brightness=0.5,
+            noise=0.5,
             yaw=0.0,
             visible=1.0,
         )

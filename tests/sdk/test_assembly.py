@@ -21,7 +21,14 @@ def run(
     logits: list[float], *, track: int = 0, start_s: float = 0.0, fps: float = 25.0, **changes: float
 ) -> JudgedRun:
     """A run whose streams agree."""
-    measures = {"face_px": 90.0, "sharpness": 0.5, "brightness": 0.5, "yaw": 0.0, "visible": 1.0} | changes
+    measures = {
+        "face_px": 90.0,
+        "sharpness": 0.5,
+        "brightness": 0.5,
+        "noise": 0.5,
+        "yaw": 0.0,
+        "visible": 1.0,
+    } | changes
     sightings = [
         Sighting(n, start_s + n / fps, start_s + (n + 1) / fps, (0.1, 0.1, 0.5, 0.5), **measures)
         for n in range(len(logits))
@@ -82,6 +89,7 @@ def test_a_face_judged_for_a_small_share_of_its_time_is_not_cleared() -> None:
         ({"face_px": 10.0}, "face_too_small"),
         ({"sharpness": 0.0}, "face_too_blurred"),
         ({"brightness": 0.0}, "too_dark"),
+        ({"noise": 4.0}, "too_noisy"),
         ({"yaw": -1.0}, "face_in_profile"),
         ({"visible": 0.1}, "face_partly_visible"),
     ],

@@ -31,7 +31,8 @@ def crop(index: int, image: npt.NDArray[np.uint8], track: int = 0, *, looked_at:
     return FaceCrop(
         track_id=track, run=0, frame_index=index, start_s=index / 25, end_s=(index + 1) / 25,
         image=image, fine=image if looked_at else None,
-        box=(0.1, 0.1, 0.5, 0.5), face_px=90.0, sharpness=0.5, brightness=0.5, yaw=0.0, visible=1.0, confidence=1.0,
+        box=(0.1, 0.1, 0.5, 0.5), face_px=90.0, sharpness=0.5, brightness=0.5, noise=0.5,
+        yaw=0.0, visible=1.0, confidence=1.0,
         alignment=(1.0, 0.0, float(index), 0.0),
     )  # fmt: skip
 
@@ -144,7 +145,7 @@ def test_a_judge_beside_the_tracker_finishes_the_same_runs() -> None:
 def test_what_is_kept_of_a_crop_is_what_it_said() -> None:
     told = replace(
         crop(3, numbered(1)[0]),
-        box=(0.1, 0.2, 0.3, 0.4), face_px=80.0, sharpness=0.5, brightness=0.6, yaw=-0.7, visible=0.8,
+        box=(0.1, 0.2, 0.3, 0.4), face_px=80.0, sharpness=0.5, brightness=0.6, noise=0.4, yaw=-0.7, visible=0.8,
     )  # fmt: skip
     judge = Judge(ScriptedNetwork(lambda _: (0.0, 0.0, 0.0), SPEC), Stopwatch())
     (run,) = judge.take(TrackerOutput([told], closed=[(0, 0)]))

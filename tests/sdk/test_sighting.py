@@ -8,7 +8,16 @@ from dmcl_sdk.sighting import Sighting, Sightings
 
 def sighting(index: int) -> Sighting:
     return Sighting(
-        index, index / 30, (index + 1) / 30, (0.1, 0.2, 0.3, 0.4 + index / 7), 90.5, 0.5, 0.25, -0.1, 1.0
+        index,
+        index / 30,
+        (index + 1) / 30,
+        (0.1, 0.2, 0.3, 0.4 + index / 7),
+        90.5,
+        0.5,
+        0.25,
+        0.75,
+        -0.1,
+        1.0,
     )
 
 
@@ -39,5 +48,5 @@ def test_none_at_all_is_a_table_too() -> None:
 
 
 def test_rows_of_another_width_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"rows of 12, got float64 \(3, 11\)"):
-        Sightings(np.zeros((3, 11)))
+    with pytest.raises(ValueError, match=r"rows of 13, got float64 \(3, 12\)"):
+        Sightings(np.zeros((3, 12)))

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmcl_sdk.crops import sharpness, yaw
+from dmcl_sdk.crops import noise, sharpness, yaw
 from dmcl_sdk.faces import TEMPLATE, Face, FaceDetector, FaceFollower, Mtcnn
 from dmcl_sdk.frame import Frame, Geometry, Picture
 from dmcl_sdk.tracking import (
@@ -414,6 +414,16 @@ def test_sharpness_falls_with_blur_and_noise_does_not_raise_it() -> None:
     noisy = np.clip(blurred[2] + noise, 0, 255).astype(np.uint8)
     assert abs(sharpness(noisy) - values[3]) < 0.1
     assert sharpness(np.full((128, 128), 90, np.uint8)) == 0
+
+
+def test_noise_is_what_was_added_to_a_face_and_small_in_one_as_filmed() -> None:
+    luma = np.asarray(cv2.cvtColor(head_crop(), cv2.COLOR_RGB2GRAY), np.uint8)
+    assert noise(luma) < 1
+    rng = np.random.default_rng(0)
+    for levels in (2.0, 4.0, 8.0):
+        noisy = np.clip(np.round(luma + rng.normal(0, levels, luma.shape)), 0, 255).astype(np.uint8)
+        assert noise(noisy) == pytest.approx(levels, rel=0.15)
+    assert noise(np.full((128, 128), 90, np.uint8)) == 0
 
 
 def test_yaw_is_where_the_nose_lies_between_the_eyes_even_when_the_head_is_tilted() -> None:

@@ -27,7 +27,7 @@ def face_of(logits: npt.ArrayLike, track_id: int = 0) -> FaceCurve:
     values = np.asarray(logits, np.float64)
     starts = np.arange(len(values)) / 25
     seen = [
-        Sighting(n, float(start), float(start) + 0.04, (0.25, 0.25, 0.5, 0.5), 120.0, 0.9, 0.5, 0.1, 1.0)
+        Sighting(n, float(start), float(start) + 0.04, (0.25, 0.25, 0.5, 0.5), 120.0, 0.9, 0.5, 0.5, 0.1, 1.0)
         for n, start in enumerate(starts)
     ]
     times = np.column_stack([starts, np.arange(1, len(values) + 1) / 25])

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from dmcl_sdk import VideoError
+from dmcl_sdk import Detector, VideoError
 from dmcl_sdk.video import open_video
 from tests.made import make_video, smooth, textured
+from tests.sdk.footage import carphone
 from training.perturbations import KINDS, LEVELS, Kind, perturb, perturb_video
 
 PER_PICTURE = tuple(kind for kind in KINDS if kind != "compression")
@@ -148,3 +149,11 @@ def test_a_file_that_is_no_video_is_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("not a video")
     with pytest.raises(VideoError):
         perturb_video(tmp_path / "text.mp4", tmp_path / "out.mp4", "blur", 1)
+
+
+def test_a_real_person_under_strong_noise_is_not_judged_instead_of_called_manipulated(tmp_path: Path) -> None:
+    noisy = tmp_path / "noisy.mp4"
+    perturb_video(carphone(), noisy, "noise", 3)
+    found = Detector().score(noisy)
+    assert (found.status, found.spans) == ("abstained", ())
+    assert "too_noisy" in {reason.code for reason in found.reasons}
