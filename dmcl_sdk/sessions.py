@@ -191,5 +191,5 @@ def _openvino_devices(runtime: Any) -> list[Any]:  # noqa: ANN401
     devices = [device for device in runtime.get_ep_devices() if device.ep_name == execution]
     cpus = [device for device in devices if device.device.type == runtime.OrtHardwareDeviceType.CPU]
     if not cpus:
-        raise DeviceError("OpenVINO's plugin offers no CPU on this machine")
+        raise DeviceError("OpenVINO's plugin offers no CPU on this machine: it takes Intel's alone")
     return cpus[:1]
