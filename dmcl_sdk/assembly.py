@@ -52,7 +52,8 @@ class JudgementRule:
         min_face_px: width of the face in pixels of the displayed frame.
         min_sharpness: of the crop, 0..1.
         min_brightness: of the face, 0..1.
-        max_noise: of the crop, in grey levels: motion that noise makes up looks forged.
+        max_noise: of the crop, in grey levels: motion that noise makes up looks forged. Chosen for crops of 128 px; in
+            much smaller ones a face's own texture is as fine as noise.
         max_yaw: turn of the head, 0..1; beyond it one half of the face is hidden.
         min_visible: share of the crop inside the frame.
         min_judged_s: less judged time than this is too short to say anything.
