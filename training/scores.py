@@ -78,9 +78,7 @@ class Scorer:
         self.detector = detector
         spec = detector.spec
         # an 8-bit file depends on what it was quantized with, too
-        exact = (
-            f"{spec.weights_sha256} {spec.preprocessing} {len(COLUMNS)} {STEADY_S} {detector.providers[0]}"
-        )
+        exact = f"{spec.weights_sha256} {spec.preprocessing} {COLUMNS} {STEADY_S} {detector.providers[0]}"
         self._model = exact if spec.precision == "fp32" else detector.model.sha256
         self._folder = folder
         if folder is not None:
