@@ -97,7 +97,7 @@ def assemble(
         rule: how curves become spans.
         judgement: which frames count.
     """
-    faces = [_Face(curve, spec, judgement) for curve in face_curves(runs)]
+    faces = [_Face(curve, spec, judgement) for curve in face_curves(runs, judgement)]
     spans: list[Span] = []
     for face in faces:
         spans += face.spans(rule, first_id=len(spans))
@@ -122,7 +122,7 @@ class FaceCurve:
     Attributes:
         track_id: which face.
         sightings: N, in order of time.
-        logits: (N, 3), the fused, RGB and flow logit of every frame; NaN where there is none.
+        logits: (N, 3), the fused, RGB and flow logit of every frame; NaN where it was not judged.
         times: (N, 2), start and end of every frame in seconds.
     """
 
@@ -130,6 +130,16 @@ class FaceCurve:
     sightings: Sightings
     logits: Floats
     times: Floats
+
+    @property
+    def judged(self) -> npt.NDArray[np.bool_]:
+        """(N,), which frames were judged."""
+        return ~np.isnan(self.logits[:, 0])
+
+    @property
+    def judged_s(self) -> float:
+        """For how long the face was judged."""
+        return float((self.times[:, 1] - self.times[:, 0])[self.judged].sum())
 
     def over_time(self, values: Floats) -> tuple[Floats, Floats]:
         """One value a frame, (N,), as a curve for `localization`: (M,) values and M + 1 edges in seconds.
@@ -140,23 +150,18 @@ class FaceCurve:
         return np.where(cells >= 0, values[cells], np.nan), edges_s
 
 
-def face_curves(runs: Sequence[JudgedRun]) -> list[FaceCurve]:
-    """Every face's runs joined, in order of its number."""
+def face_curves(runs: Sequence[JudgedRun], judgement: JudgementRule) -> list[FaceCurve]:
+    """Every face's runs joined, in order of its number; NaN where the face was not good enough to be judged."""
     ordered = sorted(runs, key=lambda run: (run.track_id, run.sightings[0].start_s))
-    return [_joined(track_id, list(group)) for track_id, group in groupby(ordered, lambda run: run.track_id)]
+    faces = groupby(ordered, lambda run: run.track_id)
+    return [_joined(track_id, list(group), judgement) for track_id, group in faces]
 
 
-def judged_curves(runs: Sequence[JudgedRun], judgement: JudgementRule) -> list[FaceCurve]:
-    """`face_curves` as a verdict sees them: NaN also where the face was not good enough to be judged."""
-    curves = face_curves(runs)
-    for curve in curves:
-        curve.logits[np.any([bad for _, _, bad in _checks(curve.sightings, judgement)], axis=0)] = np.nan
-    return curves
-
-
-def _joined(track_id: int, runs: list[JudgedRun]) -> FaceCurve:
+def _joined(track_id: int, runs: list[JudgedRun], judgement: JudgementRule) -> FaceCurve:
     sightings = Sightings.joined([run.sightings for run in runs])
-    return FaceCurve(track_id, sightings, np.concatenate([_steady(run) for run in runs]), sightings.times)
+    logits = np.concatenate([_steady(run) for run in runs])
+    logits[np.any([bad for _, _, bad in _checks(sightings, judgement)], axis=0)] = np.nan
+    return FaceCurve(track_id, sightings, logits, sightings.times)
 
 
 def _steady(run: JudgedRun) -> Floats:
@@ -205,12 +210,8 @@ class _Face:
 
     def __init__(self, curve: FaceCurve, spec: ModelSpec, judgement: JudgementRule) -> None:
         self.curve, self.spec, self.judgement = curve, spec, judgement
-        self.sightings, self.times, logits = curve.sightings, curve.times, curve.logits.copy()
-        self.checks = _checks(curve.sightings, judgement)
-        logits[np.any([bad for _, _, bad in self.checks], axis=0)] = np.nan
-        self.logits = logits
-        self.judged = ~np.isnan(logits[:, 0])
-        self.judged_s = float((self.times[:, 1] - self.times[:, 0])[self.judged].sum())
+        self.sightings, self.times, self.logits = curve.sightings, curve.times, curve.logits
+        self.judged, self.judged_s = curve.judged, curve.judged_s
         self.track = self._track(curve.track_id)
 
     @property
@@ -291,7 +292,7 @@ class _Face:
     def reasons(self) -> list[Reason]:
         """Why parts of this face, or all of it, were not judged."""
         track, found = self.track, []
-        for code, words, bad in self.checks:
+        for code, words, bad in _checks(self.sightings, self.judgement):
             if bad.mean() >= 0.2 or (bad.any() and track.label is None):
                 found.append(self._reason(code, f"{words} in {_percent(bad.mean())} of its frames", bad))
         if track.label is None and not found:

@@ -17,7 +17,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Self
 
-from dmcl_sdk.assembly import FaceCurve, JudgementRule, assemble, face_curves, judged_curves
+from dmcl_sdk.assembly import FaceCurve, JudgementRule, assemble, face_curves
 from dmcl_sdk.errors import VideoError
 from dmcl_sdk.explanation import Explanation, Peak, most_probable, show, stretches_of
 from dmcl_sdk.faces import FaceDetector, Mtcnn, YuNet
@@ -110,6 +110,11 @@ class Detector:
         return self._limits
 
     @property
+    def judgement(self) -> JudgementRule:
+        """Which faces are good enough to be judged."""
+        return self._judgement
+
+    @property
     def runtime(self) -> Runtime:
         """What runs, as verdicts name it."""
         return self._runtime
@@ -162,16 +167,18 @@ class Detector:
                 again = on_progress and _share(on_progress, 1, 2)
                 told = _told(frames, again, frames.container_duration_s)
                 peaks = show(told, stretches, self._network)
-        curves = judged_curves(runs, self._judgement)
+        curves = face_curves(runs, self._judgement)
         return Explanation(verdict, self.spec, tuple(curves), tuple(peaks))
 
     def curves(self, video: VideoSource) -> list[FaceCurve]:
         """The frame curves behind a verdict, a face each, not calibrated: for evaluation, calibration and plots.
 
+        A face that was judged for less than `judgement.min_judged_s` has a curve too, but no probability in a verdict.
+
         Raises:
             VideoError: as `score`.
         """
-        return face_curves(self._judge(video, Stopwatch(), None)[1])
+        return face_curves(self._judge(video, Stopwatch(), None)[1], self._judgement)
 
     def score_many(self, videos: Iterable[VideoSource], *, progress: bool = False) -> Iterator[Verdict]:
         """Score videos in order; a file that is no video has a verdict with status `failed`.

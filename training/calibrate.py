@@ -214,7 +214,7 @@ def _frame_logits(scored: Sequence[Scored]) -> tuple[Floats, npt.NDArray[np.intp
     rows, owners = [], []
     for number, one in enumerate(scored):
         if one.curve is not None:
-            known = one.curve.logits[~np.isnan(one.curve.logits[:, 0])]
+            known = one.curve.logits[one.curve.judged]
             rows.append(known)
             owners.append(np.full(len(known), number, np.intp))
     return np.concatenate(rows), np.concatenate(owners)

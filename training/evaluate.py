@@ -1,6 +1,6 @@
 """How good a model file is: whole videos, pairs, generators, short spans, and what perturbations leave of it.
 
-Whole videos are scored as they are served, except that every frame counts, also those that a verdict would not judge.
+Whole videos are scored as they are served: the frames and faces count that a verdict judges.
 Probabilities are also judged by cross-fitting: calibrated on the people of one half of the set, measured on the other,
 and the other way round, because the calibration that ships was fitted to validation videos. Spliced spans are never
 fitted to.

@@ -138,7 +138,7 @@ def video_figures(data: Labelled, spec: ModelSpec, *, seed: int = 0, resamples: 
             "real": int((~fake).sum()),
             "fake": int(fake.sum()),
             "groups": len(set(data.groups)),
-            "without_a_face": int((~data.judged).sum()) - data.unreadable,
+            "not_judged": int((~data.judged).sum()) - data.unreadable,
             "unreadable": data.unreadable,
         },
         "auc": interval(lambda rows: auc(fake[rows], scores[rows])),
@@ -280,9 +280,8 @@ def _streams(one: Scored, spec: ModelSpec) -> tuple[float, float]:
     curve = one.curve
     if curve is None:
         return 0.0, 0.0
-    known = ~np.isnan(curve.logits[:, 0])
-    times = curve.times[known, 0]
-    rgb, flow = (pool(curve.logits[known, n], times, spec.pooling_sharpness) for n in (1, 2))
+    times = curve.times[curve.judged, 0]
+    rgb, flow = (pool(curve.logits[curve.judged, n], times, spec.pooling_sharpness) for n in (1, 2))
     fits = spec.rgb_calibration, spec.flow_calibration
     return fits[0].slope * rgb + fits[0].intercept, fits[1].slope * flow + fits[1].intercept
 

@@ -80,8 +80,9 @@ def perturb_and_score(
 
 
 def robustness_figures(data: Perturbed, threshold: float, *, seed: int = 0, resamples: int = 1000) -> Report:
-    """By kind and level: AUC, its loss against the clean videos, false positives, and how many videos lost their face.
+    """By kind and level: AUC, its loss against the clean videos, false positives, and how many videos are not judged.
 
+    A video that is not judged counts as undecided; the AUC of the others stands beside, NaN where a class is gone.
     The loss is taken on the same videos in every resample, so that its interval is narrower than the AUC's. The false
     positive rate is the share of real videos whose probability reaches the threshold: a perturbation that moves all
     scores alike costs no AUC, and may accuse everybody.
@@ -112,10 +113,11 @@ def robustness_figures(data: Perturbed, threshold: float, *, seed: int = 0, resa
                 "auc": interval(partial(area, after)),
                 "loss": interval(lambda rows, after=after: area(before, rows) - area(after, rows)),  # type: ignore[misc]
                 "false_positive_rate": interval(partial(accused, data.perturbed[kind, level]), reals),
-                "without_a_face": int((~data.perturbed[kind, level].judged).sum()),
+                "not_judged": int((~judged).sum()),
+                "auc_judged_only": interval(partial(area, after), np.flatnonzero(judged)),
             }
             for level in levels
-            for after in [data.perturbed[kind, level].log_odds]
+            for after, judged in [(data.perturbed[kind, level].log_odds, data.perturbed[kind, level].judged)]
         ]
     everything = np.stack([one.log_odds for one in data.perturbed.values()])
     report["mean_auc"] = interval(lambda rows: float(np.mean([area(scores, rows) for scores in everything])))

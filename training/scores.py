@@ -47,7 +47,7 @@ class Scored:
 
 
 def score_video(detector: Detector, video: Path) -> Scored:
-    """The raw score of one video, by the very path that serves it."""
+    """The raw score of one video, by the very path that serves it, of the frames and faces that a verdict judges."""
     cv2.setNumThreads(1)
     try:
         curves = detector.curves(video)
@@ -58,8 +58,7 @@ def score_video(detector: Detector, video: Path) -> Scored:
 
 def face_logit(curve: FaceCurve, detector: Detector) -> float:
     """A face's logit, pooled as in a verdict."""
-    known = ~np.isnan(curve.logits[:, 0])
-    return pool_face(curve.logits[known], curve.times[known, 0], detector.spec)
+    return pool_face(curve.logits[curve.judged], curve.times[curve.judged, 0], detector.spec)
 
 
 class Scorer:
@@ -78,8 +77,9 @@ class Scorer:
         self.detector = detector
         spec = detector.spec
         # an 8-bit file depends on what it was quantized with, too
-        exact = f"{spec.weights_sha256} {spec.preprocessing} {COLUMNS} {STEADY_S} {detector.providers[0]}"
-        self._model = exact if spec.precision == "fp32" else detector.model.sha256
+        exact = f"{spec.weights_sha256} {spec.preprocessing} {detector.providers[0]}"
+        network = exact if spec.precision == "fp32" else detector.model.sha256
+        self._model = f"{network} {COLUMNS} {STEADY_S} {detector.judgement}"
         self._folder = folder
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ def file_key(path: Path) -> str:
 
 
 def _ranked(detector: Detector, curves: Iterable[FaceCurve], problem: str = "") -> Scored:
-    judged = [curve for curve in curves if not np.isnan(curve.logits).all()]
+    judged = [curve for curve in curves if curve.judged_s >= detector.judgement.min_judged_s]
     logits = [face_logit(curve, detector) for curve in judged]
     order = np.argsort([-logit for logit in logits], kind="stable")
     return Scored(max(logits, default=None), tuple(judged[n] for n in order), problem)

@@ -59,7 +59,7 @@ def as_markdown(report: Report) -> str:
     head = (
         f"Model {model['name']} {model['version']} (sha256 {model['sha256'][:12]}), split `{data['split']}` of "
         f"{data['name']}: {counts['real']} real and {counts['fake']} fake videos in {counts['groups']} independent "
-        f"groups, of them {counts['without_a_face']} without a judged face and {counts['unreadable']} unreadable."
+        f"groups, of them {counts['not_judged']} without a judged face and {counts['unreadable']} unreadable."
     )
     lines = [
         head,
@@ -147,6 +147,10 @@ def _robustness(section: Report) -> list[str]:
         [kind, *(figure(one["false_positive_rate"]) for one in levels)]
         for kind, levels in section["kinds"].items()
     ]
+    unjudged_rows = [
+        [kind, *(f"{one['not_judged']}; {figure(one['auc_judged_only']['value'])}" for one in levels)]
+        for kind, levels in section["kinds"].items()
+    ]
     numbers = [str(one["level"]) for one in next(iter(section["kinds"].values()))]
     return [
         head,
@@ -154,6 +158,7 @@ def _robustness(section: Report) -> list[str]:
         *_table(["AUC at level", *numbers], auc_rows),
         *_table(["AUC lost at level", *numbers], loss_rows),
         *_table(["False positive rate at level", *numbers], accused_rows),
+        *_table(["Not judged, and AUC of the others, at level", *numbers], unjudged_rows),
     ]
 
 

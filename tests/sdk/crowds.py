@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmcl_sdk.assembly import JudgementRule, assemble, judged_curves
+from dmcl_sdk.assembly import JudgementRule, assemble, face_curves
 from dmcl_sdk.explanation import Explanation
 from dmcl_sdk.judging import JudgedRun
 from dmcl_sdk.localization import SpanRule
@@ -31,7 +31,7 @@ def crowd(faces: int, seconds: int, spans: int, *, span_s: float = 1.0) -> Expla
         height=720,
     )
     verdict = assemble(asset, runs, [], spec=spec, rule=SpanRule(), judgement=judgement)
-    return Explanation(verdict, spec, tuple(judged_curves(runs, judgement)))
+    return Explanation(verdict, spec, tuple(face_curves(runs, judgement)))
 
 
 def _run(face: int, faces: int, seconds: int, spans: int, span_s: float) -> JudgedRun:

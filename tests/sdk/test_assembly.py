@@ -152,7 +152,7 @@ def test_what_rgb_says_in_every_frame_can_count_less_for_a_face_and_as_much_for_
 @given(st.permutations([0, 1, 2]))
 def test_the_order_of_runs_does_not_matter(order: list[int]) -> None:
     runs = [run([1.0] * 20), run([2.0] * 20, start_s=5.0), run([3.0] * 20, track=1)]
-    curves = face_curves([runs[n] for n in order])
+    curves = face_curves([runs[n] for n in order], JudgementRule())
     assert [curve.track_id for curve in curves] == [0, 1]
     assert curves[0].logits[:, 0].tolist() == [1.0] * 20 + [2.0] * 20
 
@@ -185,6 +185,14 @@ def test_a_spike_of_a_few_frames_decides_nothing_and_a_stretch_keeps_its_bounds(
     assert [(span.start_ms, span.end_ms) for span in found.spans] == [(2000, 2400)]
 
 
+def test_what_a_verdict_does_not_judge_is_not_in_the_curve() -> None:
+    dark = run([9.0] * 10, start_s=2.0, brightness=0.0)
+    (curve,) = face_curves([run([-4.0] * 50), dark], JudgementRule())
+    assert curve.judged.tolist() == [True] * 50 + [False] * 10
+    assert curve.judged_s == pytest.approx(2.0)
+    assert verdict(run([-4.0] * 50), dark).tracks[0].judged_ms == 2000
+
+
 def test_what_is_on_the_other_side_of_a_cut_steadies_nothing() -> None:
-    (curve,) = face_curves([run([-4.0] * 50), run([6.0] * 5, start_s=2.0)])
+    (curve,) = face_curves([run([-4.0] * 50), run([6.0] * 5, start_s=2.0)], JudgementRule())
     assert curve.logits[:, 0].tolist() == [-4.0] * 50 + [6.0] * 5

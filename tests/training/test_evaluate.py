@@ -117,7 +117,7 @@ def test_an_evaluation_writes_its_report_and_the_second_run_scores_nothing(
     first = evaluate.evaluate(MODEL, folder, out=out, resamples=10)
     assert {"report.json", "report.md", "roc.svg"} <= {file.name for file in out.iterdir()}
     stored = json.loads((out / "report.json").read_text())
-    assert stored["videos"] == {"real": 2, "fake": 1, "groups": 2, "without_a_face": 2, "unreadable": 1}
+    assert stored["videos"] == {"real": 2, "fake": 1, "groups": 2, "not_judged": 2, "unreadable": 1}
     assert stored["auc"]["value"] == 0.5  # nothing was judged
     assert stored["spliced"]["spans"] == 1
     assert stored["spliced"]["ap@0.5"]["value"] == 0.0

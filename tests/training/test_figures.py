@@ -43,7 +43,7 @@ def test_every_figure_has_its_value_inside_its_interval() -> None:
         "real": 20,
         "fake": 40,
         "groups": 20,
-        "without_a_face": 0,
+        "not_judged": 0,
         "unreadable": 0,
     }
 
@@ -66,7 +66,7 @@ def test_a_video_without_a_face_counts_as_undecided_and_is_counted() -> None:
     # of four pairs three are right and one, nothing against nothing, is a tie
     assert report["auc"]["value"] == pytest.approx(3.5 / 4)  # type: ignore[index]
     assert report["auc_judged_only"]["value"] == 1.0  # type: ignore[index]
-    assert report["videos"]["without_a_face"] == 2  # type: ignore[index]
+    assert report["videos"]["not_judged"] == 2  # type: ignore[index]
     assert report["as_calibrated"]["abstained"] == 1.0  # type: ignore[index]
 
 
@@ -75,7 +75,7 @@ def test_an_unreadable_file_is_told_from_one_without_a_face() -> None:
     data = Labelled.of(clips, [Scored(None, (), "not a video"), scored_as(1.0)], plain_spec())
     counts = figures(data)["videos"]
 
-    assert (counts["without_a_face"], counts["unreadable"]) == (0, 1)  # type: ignore[index]
+    assert (counts["not_judged"], counts["unreadable"]) == (0, 1)  # type: ignore[index]
 
 
 def test_what_offsets_people_counts_less_on_pairs() -> None:

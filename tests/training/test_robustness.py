@@ -83,12 +83,19 @@ def test_a_threshold_of_one_accuses_nobody() -> None:
     assert report["kinds"]["noise"][0]["false_positive_rate"]["value"] == 0.0
 
 
-def test_a_face_that_is_lost_is_counted() -> None:
-    clips = [clip("r"), clip("f", fake=True)]
-    lost = of(clips, [-1.0, None])
-    data = Perturbed(of(clips, [-1.0, 1.0]), {(kind, level): lost for kind in KINDS for level in range(1, 6)})
+def test_a_video_that_is_not_judged_any_more_counts_as_undecided_and_the_others_are_told_apart_beside() -> (
+    None
+):
+    clips = [clip("r"), clip("a", fake=True), clip("s"), clip("b", fake=True)]
+    lost = of(clips, [-1.0, None, 1.0, 2.0])
+    data = Perturbed(
+        of(clips, [-1.0, 1.0] * 2), {(kind, level): lost for kind in KINDS for level in range(1, 6)}
+    )
+    report = robustness_figures(data, 0.6, resamples=10)["kinds"]["noise"][0]
 
-    assert robustness_figures(data, 0.6, resamples=10)["kinds"]["noise"][0]["without_a_face"] == 1
+    assert report["not_judged"] == 1
+    assert report["auc"]["value"] == 0.75
+    assert report["auc_judged_only"]["value"] == 1.0
 
 
 def test_every_video_is_scored_after_every_perturbation_once(tmp_path: Path) -> None:

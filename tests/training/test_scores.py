@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dmcl_sdk import Detector
+from dmcl_sdk.assembly import JudgementRule
 from dmcl_sdk.network import default_model
 from tests.made import make_video
 from tests.training.made_scores import face_of
@@ -72,6 +73,25 @@ def test_a_new_calibration_needs_no_new_scores(detector: Detector, faceless: Pat
 
     assert again.spec.calibration.slope == 9.0
     assert Scorer(again, tmp_path / "scores").score(faceless).logit == pytest.approx(of_face(5.0, again))
+
+
+def test_another_idea_of_what_can_be_judged_needs_new_scores(faceless: Path, tmp_path: Path) -> None:
+    for least_px in (32.0, 64.0):
+        judging = Detector(providers=["cpu"], judgement=JudgementRule(min_face_px=least_px))
+        Scorer(judging, tmp_path / "scores").score(faceless)
+
+    assert len(list((tmp_path / "scores").iterdir())) == 2
+
+
+def test_a_face_that_a_verdict_finds_too_short_to_judge_has_no_score(
+    detector: Detector, tmp_path: Path
+) -> None:
+    long, short = (np.full(frames, 3.0) for frames in (20, 10))
+    _write(tmp_path / "one.npz", Scored(None, (face_of(short), face_of(long, 1))))
+    read = _read(tmp_path / "one.npz", detector)
+
+    assert [face.track_id for face in read.faces] == [1]
+    assert read.logit == pytest.approx(of_face(3.0, detector))
 
 
 def test_a_video_that_changed_is_scored_anew(detector: Detector, faceless: Path, tmp_path: Path) -> None:
