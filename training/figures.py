@@ -24,6 +24,7 @@ from training.metrics import (
     accuracy,
     auc,
     bootstrap_interval,
+    calibration_error_by_chance,
     eer,
     expected_calibration_error,
     pair_auc,
@@ -159,11 +160,11 @@ def video_figures(data: Labelled, spec: ModelSpec, *, seed: int = 0, resamples: 
     shipped = data.probability, np.full(len(scores), spec.abstention.manipulated_above)
     report["as_calibrated"] = {
         "threshold": spec.abstention.manipulated_above,
-        **_operating(data, *shipped, interval),
+        **_operating(data, *shipped, interval, seed),
         "abstained": _abstained(data, spec),
     }
     crossed = cross_fitted(data, seed)
-    report["cross_fitted"] = _operating(data, *crossed, interval) if crossed else {}
+    report["cross_fitted"] = _operating(data, *crossed, interval, seed) if crossed else {}
     return report
 
 
@@ -189,7 +190,9 @@ def cross_fitted(data: Labelled, seed: int) -> tuple[Floats, Floats] | None:
     return probability, threshold
 
 
-def _operating(data: Labelled, probability: Floats, threshold: Floats, interval: Bootstrap) -> Report:
+def _operating(
+    data: Labelled, probability: Floats, threshold: Floats, interval: Bootstrap, seed: int
+) -> Report:
     """What happens at the operating threshold, and how true the probabilities are."""
     fake, flagged = data.fake, (probability >= threshold).astype(np.float64)
     return {
@@ -203,6 +206,12 @@ def _operating(data: Labelled, probability: Floats, threshold: Floats, interval:
                 bins=_BINS,
                 weights=shares_of_classes([data.groups[row] for row in rows], fake[rows]),
             )
+        ),
+        "calibration_error_by_chance": calibration_error_by_chance(
+            probability,
+            np.random.default_rng(seed),
+            bins=_BINS,
+            weights=shares_of_classes(data.groups, fake),
         ),
     }
 

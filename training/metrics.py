@@ -156,6 +156,30 @@ def expected_calibration_error(
     return float((diagram.count * np.abs(diagram.probability - diagram.share)).sum() / total)
 
 
+def calibration_error_by_chance(
+    probabilities: ArrayLike,
+    rng: np.random.Generator,
+    *,
+    bins: int = 15,
+    weights: ArrayLike | None = None,
+    draws: int = 500,
+) -> float:
+    """What `expected_calibration_error` would be on average if every probability were true: never 0 for few videos.
+
+    As many videos as the weights are worth, (sum w)^2 / sum w^2 (Kish), are drawn by weight, and each is manipulated
+    with its own probability. They are taken to be independent, so where people have several videos it is more. After
+    the consistency bars of Broecker and Smith, "Increasing the Reliability of Reliability Diagrams", 2007.
+    """
+    values = np.asarray(probabilities, np.float64)
+    if not values.size:
+        return math.nan
+    mass = np.ones(values.size) if weights is None else np.asarray(weights, np.float64)
+    worth = max(1, round(float(mass.sum() ** 2 / (mass**2).sum())))
+    stated = rng.choice(values, (draws, worth), p=mass / mass.sum())
+    errors = [expected_calibration_error(rng.random(worth) < one, one, bins=bins) for one in stated]
+    return float(np.mean(errors))
+
+
 def stratified_auc(labels: ArrayLike, scores: ArrayLike, strata: ArrayLike) -> float:
     """Share of (real, fake) pairs of one stratum that are ranked right, ties half; (N,) each.
 

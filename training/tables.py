@@ -34,6 +34,7 @@ _OPERATING = {
     "true_positive_rate": "true positive rate there",
     "abstained": "share without a label",
     "expected_calibration_error": "expected calibration error, people and classes alike",
+    "calibration_error_by_chance": "what it would be if every probability were true",
 }
 _SPANS = {
     "videos": "videos",

@@ -17,6 +17,7 @@ from training.metrics import (
     accuracy,
     auc,
     bootstrap_interval,
+    calibration_error_by_chance,
     eer,
     expected_calibration_error,
     fill_unjudged,
@@ -166,6 +167,23 @@ class TestCalibrationError:
 
     def test_of_nothing_has_no_answer(self) -> None:
         assert math.isnan(expected_calibration_error([], []))
+        assert math.isnan(calibration_error_by_chance([], np.random.default_rng(0)))
+
+    def test_by_chance_is_what_true_probabilities_show_and_shrinks_with_the_videos(self) -> None:
+        rng = np.random.default_rng(0)
+        few, many = rng.random(60), rng.random(6000)
+        shown = [expected_calibration_error(rng.random(60) < few, few, bins=8) for _ in range(500)]
+        by_chance = calibration_error_by_chance(few, rng, bins=8)
+
+        assert by_chance == pytest.approx(np.mean(shown), abs=0.01)
+        assert calibration_error_by_chance(many, rng, bins=8, draws=20) < by_chance / 5
+
+    def test_by_chance_counts_as_many_videos_as_their_weights_are_worth(self) -> None:
+        rng = np.random.default_rng(0)
+        stated = rng.random(20)
+        of_one = calibration_error_by_chance(stated, rng, bins=8, weights=np.r_[1.0, np.full(19, 1e-6)])
+
+        assert of_one == pytest.approx(2 * stated[0] * (1 - stated[0]), abs=0.06)
 
 
 class TestReliability:
