@@ -52,6 +52,7 @@ class Outcome:
         train: the parts of the network that learned.
         steps: optimisation steps.
         real, fake: videos that were trained on.
+        rgb_discount: of the model that ships, if its weights were the start: an export wants it again.
     """
 
     weights: Path
@@ -63,6 +64,7 @@ class Outcome:
     steps: int
     real: int
     fake: int
+    rgb_discount: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +171,10 @@ def as_markdown(outcome: Outcome, data: Path) -> str:
     ]
     fallen = [one.name for one in outcome.guards if one.fell(outcome.tolerance)]
     model = outcome.weights.with_name("model.onnx")
+    as_shipped = f" --rgb-discount {outcome.rgb_discount:g}" if outcome.rgb_discount else ""
     verdict = (
-        f"No guard fell by more than {outcome.tolerance}. Next:\n\n    dmcl export {outcome.weights} {model}\n"
+        f"No guard fell by more than {outcome.tolerance}. Next:\n\n"
+        f"    dmcl export {outcome.weights} {model}{as_shipped}\n"
         f"    dmcl calibrate {model} {data}\n\n"
         "Calibration needs videos that were not trained on: its figures are of the split `val`."
         if outcome.accepted

@@ -17,6 +17,7 @@ from rich.progress import track
 from dmcl_sdk import Detector
 from dmcl_sdk.calibration import AbstentionRule, Platt
 from dmcl_sdk.network import ModelSpec
+from dmcl_sdk.segment import Segment
 from training.data.manifest import read_manifest
 from training.grouping import independent_groups, shares_of_groups
 from training.scores import Scored, Scorer
@@ -171,11 +172,12 @@ def calibrated(
     *,
     version: str,
     false_alarms: float = FALSE_ALARMS,
+    spans: Sequence[Sequence[Segment] | None] | None = None,
 ) -> tuple[ModelSpec, Abstention]:
     """The specification with everything fitted to these videos, and what its thresholds promise.
 
     Every group weighs the same, however many videos it has. Those without a judged face are left out: they get no
-    label.
+    label. Frames of a fake outside its spans are real ones.
 
     Args:
         spec: of the model.
@@ -184,6 +186,7 @@ def calibrated(
         groups: (N,) what is not independent; every video for itself by default.
         version: what the fit is called in verdicts.
         false_alarms: share of real videos that may be called manipulated.
+        spans: N, when each fake is manipulated; None for all of it.
 
     Raises:
         ValueError: one class is missing, or higher logits do not mean manipulated.
@@ -195,9 +198,10 @@ def calibrated(
     weights = np.zeros(len(scored))
     weights[judged] = shares_of_groups(members, label)
     face = fit_platt(logits, label, version=version, weights=weights[judged])
-    frames, owners = _frame_logits(scored)
+    frames, times_s, owners = _frame_logits(scored)
+    manipulated = fake[owners] & _within(spans or [None] * len(scored), times_s, owners)
     each = (weights / np.maximum(np.bincount(owners, minlength=len(scored)), 1))[owners]
-    streams = [fit_platt(frames[:, n], fake[owners], version=version, weights=each) for n in range(3)]
+    streams = [fit_platt(frames[:, n], manipulated, version=version, weights=each) for n in range(3)]
     abstention = fit_abstention(face.probability(logits), label, members, false_alarms=false_alarms)
     changes = {
         "calibration": face,
@@ -209,15 +213,30 @@ def calibrated(
     return spec.model_copy(update=changes), abstention
 
 
-def _frame_logits(scored: Sequence[Scored]) -> tuple[Floats, npt.NDArray[np.intp]]:
-    """The logits of all judged frames, (N, 3), and which video each is from, (N,)."""
-    rows, owners = [], []
+def _frame_logits(scored: Sequence[Scored]) -> tuple[Floats, Floats, npt.NDArray[np.intp]]:
+    """Of all judged frames the logits, (N, 3), the middle in seconds, (N,), and which video each is from, (N,)."""
+    rows, times_s, owners = [], [], []
     for number, one in enumerate(scored):
         if one.curve is not None:
-            known = one.curve.logits[one.curve.judged]
-            rows.append(known)
-            owners.append(np.full(len(known), number, np.intp))
-    return np.concatenate(rows), np.concatenate(owners)
+            judged = one.curve.judged
+            rows.append(one.curve.logits[judged])
+            times_s.append(one.curve.times[judged].mean(1))
+            owners.append(np.full(int(judged.sum()), number, np.intp))
+    return np.concatenate(rows), np.concatenate(times_s), np.concatenate(owners)
+
+
+def _within(
+    spans: Sequence[Sequence[Segment] | None], times_s: Floats, owners: npt.NDArray[np.intp]
+) -> npt.NDArray[np.bool_]:
+    """Which frames lie in a span of their video; all do where it has no list of them."""
+    inside = np.ones(len(owners), np.bool_)
+    for number, own in enumerate(spans):
+        if own is not None:
+            mine = owners == number
+            inside[mine] = np.any(
+                [(one.start_s <= times_s[mine]) & (times_s[mine] < one.end_s) for one in own], axis=0
+            )
+    return inside
 
 
 def command(
@@ -260,6 +279,7 @@ def command(
                 independent_groups(clips),
                 version=version,
                 false_alarms=false_alarms,
+                spans=[clip.spans for clip in clips],
             )
         except ValueError as error:
             raise typer.BadParameter(f"{data}: {error}", param_hint="DATA") from error

@@ -93,7 +93,7 @@ class Checkpoint:
         """
         if not self.path.exists():
             return Progress()
-        self._check(_metadata(self.path))
+        self._check(metadata(self.path))
         tensors = load_file(self.path)
         network.load_state_dict(_under("network.", tensors))
         mean.load_state_dict(_under("mean.", tensors))
@@ -105,7 +105,7 @@ class Checkpoint:
         torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["random.cuda"])
-        return TypeAdapter(Progress).validate_json(_metadata(self.path)["progress"])
+        return TypeAdapter(Progress).validate_json(metadata(self.path)["progress"])
 
     def _check(self, about: Mapping[str, str]) -> None:
         way_out = f"choose another `out`, or delete {self.path} to begin anew"
@@ -134,7 +134,7 @@ def load_network(path: Path) -> TwoStream:
     Raises:
         ValueError: the file holds no weights of a network of this version.
     """
-    name = _metadata(path).get("network")
+    name = metadata(path).get("network")
     if name is None:
         raise ValueError(f"{path} does not say which network it is of; it takes final.safetensors of a run")
     config = (
@@ -163,11 +163,16 @@ def write(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str]) -
     partial.replace(path)
 
 
-def _metadata(path: Path) -> dict[str, str]:
+def metadata(path: Path) -> dict[str, str]:
+    """What a safetensors file says of itself.
+
+    Raises:
+        ValueError: it is none, or not there.
+    """
     try:
         with safe_open(path, "pt") as file:
             return dict(file.metadata() or {})
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is no safetensors file: {error}") from error
 
 

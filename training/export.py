@@ -16,6 +16,7 @@ import typer
 from dmcl_sdk.calibration import AbstentionRule, Platt
 from dmcl_sdk.localization import SpanRule
 from dmcl_sdk.network import PREPROCESSING_VERSION, SPEC_KEY, ModelSpec, OnnxNetwork
+from training.checkpoint import load_network, metadata, save_weights
 from training.losses import LossWeights
 from training.networks.two_stream import TwoStream
 from training.pictures import in_groups
@@ -178,8 +179,12 @@ def weights_digest(path: Path) -> str:
 def plain_spec(
     network: TwoStream, weights: Path, *, name: str, version: str, rgb_discount: float = 0.0
 ) -> ModelSpec:
-    """A specification that is not calibrated yet: probability = sigmoid(logit)."""
+    """A specification that is not calibrated yet: probability = sigmoid(logit).
+
+    Faces are pooled as sharply as the weights were trained to be.
+    """
     config = network.config
+    trained = metadata(weights).get("pooling_sharpness")
     plain = Platt(1.0, 0.0, ((0.0, 0.0), (0.0, 0.0)), version="uncalibrated")
     return ModelSpec(
         name=name,
@@ -190,9 +195,9 @@ def plain_spec(
         rgb_stride=config.rgb_stride,
         baselines=config.baselines,
         spans=config.spans,
-        frames_multiple=max(span // 2 for span in config.spans),
+        frames_multiple=max(8, *(span // 2 for span in config.spans)),
         max_fps=MAX_FPS,
-        pooling_sharpness=LossWeights().pooling_sharpness,
+        pooling_sharpness=LossWeights().pooling_sharpness if trained is None else float(trained),
         rgb_discount=rgb_discount,
         calibration=plain,
         frame_calibration=plain,
@@ -245,9 +250,12 @@ def command(
     ] = False,
 ) -> None:
     """Write a model file for dmcl_sdk from trained weights; dmcl calibrate comes next."""
-    from training.checkpoint import load_network, save_weights
-
-    network = load_network(weights)
+    if not out.parent.is_dir():
+        raise typer.BadParameter(f"the folder {out.parent} is not there", param_hint="OUT")
+    try:
+        network = load_network(weights)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="WEIGHTS") from error
     try:
         take_mean(network, [load_network(other) for other in mean_with or ()])
     except ValueError as error:
@@ -260,6 +268,7 @@ def command(
     }
     about = {name: str(value) for name, value in changes.items() if value is not None}
     if about:
+        about = metadata(weights) | about
         weights = out.with_suffix(".safetensors")
         save_weights(weights, network, about)
     spec = plain_spec(network, weights, name=name, version=version, rgb_discount=rgb_discount)

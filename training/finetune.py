@@ -21,6 +21,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name that PyTorch code uses
 
+from dmcl_sdk.network import OnnxNetwork, default_model
 from training.before_after import Logits, Outcome, compare, judge_pairs, judge_videos
 from training.checkpoint import load_network
 from training.config import RunConfig
@@ -30,11 +31,12 @@ from training.distributed import Place, processes, shared, together, wait
 from training.fit import Stage, fit
 from training.holdout import hold_out, sources_of
 from training.journal import progress_bar
+from training.losses import LossWeights
 from training.networks.two_stream import NetworkConfig, TwoStream
 from training.objectives import ClipObjective, Parts
 from training.parts import PARTS, Part
 from training.provenance import data_digest
-from training.sources import is_plain_folder, load_sources, read_clips, require_both
+from training.sources import load_sources, read_clips, require_both
 
 WEIGHTS = Path(__file__).parent / "weights" / "small.safetensors"
 _JUDGED = 1_000_003  # added to the seed, so that pairs to judge by are other draws
@@ -56,6 +58,7 @@ class FinetuneConfig(RunConfig):
         tolerance: how far the AUC on a guard set may fall.
         judged: guard pairs that are judged, before and after.
         mix: where the user's pairs come from.
+        loss: what is real is anchored where the weights that ship have it; set `loss.anchor` for others.
     """
 
     start: Path = WEIGHTS
@@ -72,6 +75,7 @@ class FinetuneConfig(RunConfig):
     tolerance: float = Field(default=0.02, ge=0, le=1)
     judged: int = Field(default=64, ge=8)
     mix: Mix = Mix(forged=0.3, genuine=0.7, photographs=0.0)
+    loss: LossWeights = LossWeights(anchor=-2.0)
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,7 @@ def finetune(config: FinetuneConfig) -> Outcome:
         steps,
         len(pairs.real),
         len(pairs.fake),
+        OnnxNetwork(default_model(), ["cpu"]).spec.rgb_discount if config.start == WEIGHTS else 0.0,
     )
 
 
@@ -195,7 +200,7 @@ def _start(path: Path) -> TwoStream:
 
 def _material(config: FinetuneConfig, size: NetworkConfig, place: Place) -> _Material:
     clips = read_clips(config.data, allow_missing=config.allow_missing)
-    clips = hold_out(clips, keep=not is_plain_folder(config.data), seed=config.seed)
+    clips = hold_out(clips, keep=True, seed=config.seed)
     train, held_out = _sources(config, clips, size, place)
     require_both(train, config.frames, f"{config.data}, to train on")
     require_both(held_out, config.frames, f"{config.data}, held out")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +11,10 @@ from pathlib import Path
 from training.data.manifest import Clip
 
 SHARE = 0.2
+
+
+class TooFewSourcesError(ValueError):
+    """Nothing can be held out and something be left to train on."""
 
 
 def hold_out(clips: Sequence[Clip], *, keep: bool, seed: int = 0) -> list[Clip]:
@@ -23,16 +27,15 @@ def hold_out(clips: Sequence[Clip], *, keep: bool, seed: int = 0) -> list[Clip]:
         seed: of the draw.
 
     Raises:
-        ValueError: there are too few sources to hold any out.
+        TooFewSourcesError: there are too few to hold any out.
     """
     if keep and all(_labels(clips, split) == {False, True} for split in ("train", "val")):
         return list(clips)
     sources = sources_of(clips)
-    names = sorted(set(sources))
-    random.Random(seed).shuffle(names)  # noqa: S311 - a split, no secret
-    members = {
-        name: [clip for clip, own in zip(clips, sources, strict=True) if own == name] for name in names
-    }
+    members: dict[str, list[Clip]] = defaultdict(list)
+    for clip, own in zip(clips, sources, strict=True):
+        members[own].append(clip)
+    names = sorted(members, key=lambda name: _drawn(members[name], seed))
     wanted = {fake: SHARE * sum(clip.fake == fake for clip in clips) for fake in (False, True)}
     held: set[str] = set()
     for name in names:
@@ -47,12 +50,18 @@ def hold_out(clips: Sequence[Clip], *, keep: bool, seed: int = 0) -> list[Clip]:
         for clip, own in zip(clips, sources, strict=True)
     ]
     if _labels(split, "val") != {False, True}:
-        raise ValueError(
+        raise TooFewSourcesError(
             f"{len(clips)} videos of {len(names)} sources cannot be split into a part to train on and one to judge "
             "by, each with real and fake videos: bring at least two sources of each, or a manifest CSV with the "
             "columns file, split, label"
         )
     return split
+
+
+def _drawn(members: Sequence[Clip], seed: int) -> bytes:
+    """When a source's turn comes: the same wherever its files lie, and whatever others join them."""
+    name = min("/".join(clip.path.parts[-2:]) for clip in members)
+    return hashlib.sha256(f"{seed} {name}".encode()).digest()
 
 
 def sources_of(clips: Sequence[Clip]) -> list[str]:
@@ -71,7 +80,7 @@ def sources_of(clips: Sequence[Clip]) -> list[str]:
     reals = {clip.path.stem: clip for clip in clips if not clip.fake}
     for clip in clips:
         own = str(clip.path)
-        alike = [f"person {clip.identity}"] if clip.identity else []
+        alike = [f"person {person}" for person in sorted(clip.people)]
         alike += [str(clip.pair)] if clip.pair is not None else []
         if clip.fake and clip.pair is None:
             alike += [str(reals[stem].path) for stem in _named_after(clip.path, reals)]

@@ -78,7 +78,7 @@ def dmcl_loss(
     }
     three = (curves.fused, curves.rgb, curves.flow)
     ranked = [
-        (ranking(pool_logits(curve, weights.pooling_sharpness)) + frame_ranking(curve, labels)) / 2
+        (ranking(pool_logits(curve, weights.pooling_sharpness), fake) + frame_ranking(curve, labels)) / 2
         for curve in three
     ]
     parts["pairs"] = weights.pairs * torch.stack(ranked).mean()
@@ -110,9 +110,10 @@ def evidence(logits: Tensor, labels: Tensor, anchor: float | None) -> Tensor:
     return (labels * F.softplus(-above) + (1 - labels) * real).mean()
 
 
-def ranking(logits: Tensor) -> Tensor:
+def ranking(logits: Tensor, fake: Tensor) -> Tensor:
     """A fake should score above the real clip beside it, (B,) with real and fake in turn: content cancels out."""
-    return F.softplus(logits[0::2] - logits[1::2]).mean()
+    manipulated = fake[1::2]
+    return (F.softplus(logits[0::2] - logits[1::2]) * manipulated).sum() / manipulated.sum().clamp_min(1)
 
 
 def frame_ranking(logits: Tensor, labels: Tensor) -> Tensor:
@@ -132,9 +133,10 @@ def contrast(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def known_bce(logits: Tensor, masks: Tensor) -> Tensor:
-    """Cross-entropy over the places whose truth is known; masks (..., 16, 16) are averaged to the logits' size."""
-    factor = masks.shape[-1] // logits.shape[-1]
-    masks = F.avg_pool2d(masks.flatten(0, -3), factor).reshape(logits.shape)
+    """Cross-entropy over the places whose truth is known; masks (..., 16, 16) are brought to the logits' size."""
+    masks = F.adaptive_avg_pool2d(masks.flatten(0, -3), (logits.shape[-2], logits.shape[-1])).reshape(
+        logits.shape
+    )
     known = ~masks.isnan()
     return F.binary_cross_entropy_with_logits(logits[known], masks[known])
 
@@ -143,7 +145,7 @@ def picture_loss(
     logits: Tensor, places: Tensor, fake: Tensor, masks: Tensor, *, anchor: float | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of single pictures: (B,) logits, (B, 16, 16) places and masks; and its parts."""
-    parts = {"picture": evidence(logits, fake, anchor), "pairs": ranking(logits)}
+    parts = {"picture": evidence(logits, fake, anchor), "pairs": ranking(logits, fake)}
     if not masks.isnan().all():
         parts["masks"] = known_bce(places, masks)
     return torch.stack(list(parts.values())).sum(), parts

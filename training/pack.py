@@ -46,7 +46,7 @@ from training.data.runs import Run, margin_of, side_with_margin
 from training.distributed import Place
 from training.journal import progress_bar
 from training.provenance import data_digest
-from training.sources import is_plain_folder, load_sources
+from training.sources import load_sources
 from training.train import chosen_clips, photographs_of
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # so that the same set makes the same bytes
@@ -114,7 +114,6 @@ def pack(config: TrainConfig, file: Path) -> Packed:
             margin_px=margin_of(size_px),
             preprocessing=PREPROCESSING_VERSION,
             coding=CODING,
-            decided=not is_plain_folder(config.data),
             videos_sha256=data_digest(clips, config.data, [photographs] if photographs else []),
             videos=tuple(videos),
             photographs=tuple(parts),

@@ -34,13 +34,6 @@ def read_clips(data: Path, *, allow_missing: bool = False) -> list[Clip]:
         raise ValueError(str(error) if str(data) in str(error) else f"{data}: {error}") from error
 
 
-def is_plain_folder(data: Path) -> bool:
-    """Whether nobody has decided on a split."""
-    if is_pack(data):
-        return not read_pack(data).index.decided
-    return all((data / label).is_dir() for label in ("real", "fake")) and not (data / "manifest.csv").exists()
-
-
 def load_sources(
     clips: Sequence[Clip], cache: Path, *, size_px: int, workers: int, place: Place
 ) -> list[Source]:

@@ -6,9 +6,11 @@ again, so that only the stretch's own content tells it apart.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -18,9 +20,12 @@ import numpy.typing as npt
 from dmcl_sdk.segment import Segment
 from training.data.manifest import Clip
 
+_log = logging.getLogger(__name__)
+
 Picture = npt.NDArray[np.uint8]
 LENGTHS_S = (0.4, 1.0, 2.0)
 CRF = 23
+_MOST_BYTES = 2**29
 MOST_APART = 3.0  # grey levels, from one encoding to another
 _SAME_BITS = {
     "crf": str(CRF),
@@ -50,14 +55,19 @@ class Splice:
 def make_splices(clips: list[Clip], folder: Path, *, seed: int = 0) -> Iterator[Splice]:
     """Splices of every pair among the clips that is aligned frame by frame, one of each length.
 
-    The same for the same seed. They are as long as the shorter of the two.
+    The same for the same seed. They are as long as the shorter of the two, or as half a GiB of its pictures. A pair of
+    which one cannot be read has none.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for clip in clips:
         if not clip.fake or clip.pair is None:
             continue
-        real, fake = _frames(clip.pair), _frames(clip.path)
-        if not _aligned(real[0], fake[0]):
+        try:
+            real, fake = _frames(clip.pair), _frames(clip.path)
+        except (av.FFmpegError, IndexError) as error:
+            _log.warning("no spans of %s in %s: %s", clip.path, clip.pair, error)
+            continue
+        if not real[0] or not fake[0] or not _aligned(real[0], fake[0]):
             continue
         rate, total = real[1], min(len(real[0]), len(fake[0]))
         for length_s in LENGTHS_S:
@@ -87,11 +97,13 @@ def _aligned(real: list[Picture], fake: list[Picture]) -> bool:
 
 
 def _frames(path: Path) -> tuple[list[Picture], Fraction]:
-    """All pictures as planar YUV 4:2:0, and the frame rate."""
+    """Pictures as planar YUV 4:2:0, as many as may be held, and the frame rate."""
     with av.open(path) as container:
         stream = container.streams.video[0]
+        most = max(1, _MOST_BYTES * 2 // (3 * stream.width * stream.height or 1))
         frames = [
-            np.asarray(frame.to_ndarray(format="yuv420p"), np.uint8) for frame in container.decode(stream)
+            np.asarray(frame.to_ndarray(format="yuv420p"), np.uint8)
+            for frame in islice(container.decode(stream), most)
         ]
         return frames, Fraction(stream.average_rate or 25)
 

@@ -54,6 +54,11 @@ def chosen_clips(config: TrainConfig) -> list[Clip]:
         ValueError: there are none, or no such data.
     """
     clips = read_clips(config.data, allow_missing=config.allow_missing)
+    known = {clip.generator for clip in clips if clip.fake}
+    if unknown := sorted(set(config.without) - known):
+        raise ValueError(
+            f"without: {config.data} has no fakes of {', '.join(unknown)}; its generators: {', '.join(sorted(known))}"
+        )
     clips = [clip for clip in clips if clip.generator not in config.without]
     allowed = [clip for clip in clips if not config.rights or clip.rights.startswith(config.rights)]
     if not allowed:

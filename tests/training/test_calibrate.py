@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from tests.training.made_scores import plain_spec, scored_as
+from dmcl_sdk.segment import Segment
+from tests.training.made_scores import face_of, plain_spec, scored_as
 from training.calibrate import calibrated, conformal_bound, fit_abstention, fit_platt
 from training.scores import Scored
 
@@ -157,6 +158,24 @@ def test_thresholds_need_both_classes() -> None:
         fit_abstention(np.array([0.1, 0.2]), np.array([False, False]))
     with pytest.raises(ValueError, match="between 0 and 1"):
         conformal_bound(np.array([0.1]), [0], 0.0)
+
+
+def test_frames_of_a_fake_outside_its_spans_are_taken_for_real_ones() -> None:
+    rng = np.random.default_rng(0)
+    fake = np.arange(40) % 2 == 1
+    curves = [rng.normal(-2.0, 0.5, 100) for _ in fake]
+    for curve, one in zip(curves, fake, strict=True):
+        curve[50:75] += 4.0 * one
+    scored = [Scored(float(curve.max()), (face_of(curve),)) for curve in curves]
+    spans = [[Segment(2.0, 3.0)] if one else None for one in fake]
+    told, blind = (
+        calibrated(plain_spec(), scored, fake, version="9", spans=known)[0] for known in (spans, None)
+    )
+
+    inside, outside = told.frame_calibration.probability(np.array([2.0, -2.0]))
+    assert inside > 0.8
+    assert outside < 0.1
+    assert blind.frame_calibration.probability(np.array([-2.0]))[0] > 0.2
 
 
 def test_a_fit_leaves_out_videos_without_a_face_and_says_what_it_promises() -> None:

@@ -11,10 +11,11 @@ import pytest
 from dmcl_sdk.faces import TEMPLATE
 from dmcl_sdk.motion import MotionSpec
 from dmcl_sdk.segment import Segment
-from tests.training.worlds import small_pairs, small_world
-from training.data.clips import ClipPairs, Crops, Mix, read_photographs
+from tests.training.worlds import drawn, run_of, small_pairs, small_world
+from training.data.clips import ClipPairs, Crops, Mix, Source, read_photographs
 from training.data.corruptions import CorruptionRanges
-from training.data.manifest import require_rights
+from training.data.manifest import Clip, require_rights
+from training.data.runs import side_with_margin
 from training.forgeries import harden
 
 
@@ -155,6 +156,44 @@ def test_frames_outside_the_spans_of_a_fake_are_not_labelled(tmp_path: Path) -> 
     labels = [pairs.pair(number).labels[1] for number in range(8)]
     assert all(0 < label.sum() <= 10 for label in labels)
     assert any(label.sum() < 16 for label in labels)
+
+
+def test_a_picture_of_a_fake_that_is_edited_for_a_moment_shows_that_moment(tmp_path: Path) -> None:
+    pairs = genuine_pairs(tmp_path, ONLY_GENUINE, (Segment(0.8, 0.9),))
+    for number in range(12):
+        real, fake = pairs.picture_pair(number).rgb
+        assert not np.array_equal(real, fake)
+
+
+def test_a_fake_whose_spans_nobody_sees_is_not_drawn(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="none of the sources"):
+        genuine_pairs(tmp_path, ONLY_GENUINE, (Segment(60.0, 61.0),))
+
+
+@pytest.mark.parametrize("forged", [0, 1])
+def test_of_two_people_the_forged_one_is_drawn_beside_her_own_face(tmp_path: Path, forged: int) -> None:
+    side = side_with_margin(64)
+    faces = [drawn(48, side, seed) for seed in range(2)]
+    changed = [face.copy() for face in faces]
+    changed[forged][:, side // 2 : side // 2 + 12] //= 2
+    changed[1 - forged][::2] ^= 1  # what coding does
+    real, fake = (
+        tuple(replace(run_of(face, tmp_path, f"{name}{n}"), track=n) for n, face in enumerate(both))
+        for name, both in (("real", faces), ("fake", changed))
+    )
+    sources = [
+        Source(Clip(Path("real.mp4"), "train", fake=False), real),
+        Source(Clip(Path("fake.mp4"), "train", fake=True, pair=Path("real.mp4")), fake),
+    ]
+    pairs = ClipPairs(
+        sources, [], frames=16, size_px=64, motion=MotionSpec(), seed=0, mix=replace(ONLY_GENUINE, spliced=0),
+        corruptions=CorruptionRanges(untouched=1.0),
+    )  # fmt: skip
+
+    assert [run.track for run in pairs.fake[0].runs] == [forged]
+    for number in range(4):
+        one, other = pairs.pair(number).rgb
+        assert 0.2 < (one == other).mean() < 0.95
 
 
 def test_a_mix_of_nothing_is_refused(tmp_path: Path) -> None:

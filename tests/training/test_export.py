@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+import typer
 
 from dmcl_sdk.calibration import AbstentionRule
 from dmcl_sdk.network import OnnxNetwork, default_model
@@ -107,6 +108,23 @@ def test_the_flow_streams_weight_can_be_set_and_the_changed_weights_are_kept(
     assert changed.stream_weight[1].tolist() == [1.0] * 3
     assert changed.stream_weight[0].tolist() == asked_for.stream_weight[0].tolist()
     assert OnnxNetwork(path, ["cpu"]).spec.weights_sha256 == weights_digest(path.with_suffix(".safetensors"))
+
+
+def test_faces_are_pooled_as_sharply_as_in_training_and_short_spans_can_be_served(tmp_path: Path) -> None:
+    config = replace(TINY, spans=(1, 4, 4), rgb_stride=4)
+    save_weights(tmp_path / "w.safetensors", TwoStream(config).eval(), {"pooling_sharpness": "4.0"})
+    command(tmp_path / "w.safetensors", tmp_path / "m.onnx", name="short", version="0", rgb_weight=0.5)
+    spec = OnnxNetwork(tmp_path / "m.onnx", ["cpu"]).spec
+
+    assert (spec.pooling_sharpness, spec.frames_multiple) == (4.0, 8)
+
+
+def test_what_cannot_be_exported_is_named_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("no weights")
+    with pytest.raises(typer.BadParameter, match=r"README\.md is no safetensors file"):
+        command(tmp_path / "README.md", tmp_path / "m.onnx")
+    with pytest.raises(typer.BadParameter, match=r"the folder .*nowhere is not there"):
+        command(WEIGHTS, tmp_path / "nowhere" / "m.onnx")
 
 
 def test_a_streams_weight_is_left_as_it_was_learned_unless_it_is_set() -> None:

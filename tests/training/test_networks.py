@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.training.worlds import TINY
-from training.losses import LossWeights, contrast, dmcl_loss, evidence, frame_ranking, picture_loss
+from training.losses import LossWeights, contrast, dmcl_loss, evidence, frame_ranking, picture_loss, ranking
 from training.networks.backbone import TimeBlock, over_space, over_time
 from training.networks.msca import SpanAttention, frames_of, windows
 from training.networks.msmr import (
@@ -240,6 +240,8 @@ def test_attention_sees_the_whole_window_of_the_other_stream() -> None:
         ({"spans": (1, 4)}, "every span has a baseline"),
         ({"spans": (1, 3, 16)}, "1 or even"),
         ({"size_px": 100}, "multiple of 32"),
+        ({"size_px": 160}, "best a multiple of 64"),
+        ({"size_px": 64, "motion_shrink": 4}, "at least 128"),
         ({"size_px": 160, "backbone": "lite0"}, "multiple of 128"),
         ({"rgb_depths": (1, 1)}, "RGB has four scales"),
     ],
@@ -256,6 +258,25 @@ def test_both_sizes_come_from_one_configuration() -> None:
     assert base > 10e6
     with pytest.raises(ValueError, match="base"):
         NetworkConfig.named("huge")
+
+
+@pytest.mark.parametrize("config", [NetworkConfig.named("base"), replace(TINY, size_px=192)])
+def test_a_network_learns_at_whatever_size_its_crops_are(config: NetworkConfig) -> None:
+    network = TwoStream(config)
+    learn(network)
+    pictures, places = network.look(clip(config=config)[0][:, 0])
+    loss, parts = picture_loss(pictures, places, torch.tensor([0.0, 1.0]), torch.zeros(2, 16, 16))
+
+    assert torch.isfinite(loss)
+    assert "masks" in parts
+
+
+def test_a_clip_in_which_nothing_is_forged_is_not_ranked_above_its_real() -> None:
+    logits = torch.zeros(4, requires_grad=True)
+    ranking(logits, torch.tensor([0.0, 0.0, 0.0, 1.0])).backward()
+
+    assert logits.grad is not None
+    assert logits.grad.tolist() == [0.0, 0.0, 0.5, -0.5]
 
 
 LITE = replace(TINY, size_px=128, backbone="lite0")

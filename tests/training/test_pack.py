@@ -37,7 +37,7 @@ from training.networks.two_stream import TwoStream
 from training.pack import pack
 from training.pack_command import command
 from training.provenance import data_digest
-from training.sources import is_plain_folder, read_clips
+from training.sources import read_clips
 from training.train import load_pairs, train
 
 HERE = Place(0, 1, torch.device("cpu"))
@@ -228,10 +228,10 @@ def test_two_videos_of_one_name_outside_of_the_folder_stay_two(videos: Path, tmp
 
 
 def test_crops_of_another_size_are_refused_with_the_way_out(packed: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"set\.zip: its crops are 64 px .* takes 96 px .* dmcl pack"):
-        train(tiny_run(packed, tmp_path, cache=tmp_path / "cache", network={"size_px": 96}))
+    with pytest.raises(ValueError, match=r"set\.zip: its crops are 64 px .* takes 128 px .* dmcl pack"):
+        train(tiny_run(packed, tmp_path, cache=tmp_path / "cache", network={"size_px": 128}))
     with pytest.raises(ValueError, match="its crops are 64 px"):
-        read_photographs(packed, split="train", size_px=96)
+        read_photographs(packed, split="train", size_px=128)
 
 
 def _other(index: dict[str, Any], **changes: Any) -> bytes:  # noqa: ANN401 - JSON
@@ -263,7 +263,7 @@ DAMAGES: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
     "no JSON": (lambda m: m.update({"set.json": b"{"}), "no pack that this version reads"),
     "another version": (
         lambda m: m.update({"set.json": _other(json.loads(m["set.json"]), format="dmcl.pack/9")}),
-        r"format: Input should be 'dmcl\.pack/1'",
+        r"format: Input should be 'dmcl\.pack/2'",
     ),
     "a name that leads out": (
         lambda m: m.update({"set.json": m["set.json"].replace(b'"videos/man.mp4"', b'"../man.mp4"')}),
@@ -344,9 +344,7 @@ def test_what_needs_videos_says_that_a_pack_has_none(packed: Path, videos: Path,
         train(tiny_run(packed, tmp_path, photographs=tmp_path / "gone.csv"))
 
 
-def test_a_folder_is_packed_by_the_command_and_its_splits_are_still_nobodys(
-    videos: Path, tmp_path: Path
-) -> None:
+def test_a_folder_is_packed_by_the_command_with_its_splits(videos: Path, tmp_path: Path) -> None:
     data = folder_of(
         tmp_path / "mine", real=videos / "videos" / "man.mp4", fake=videos / "videos" / "green.mp4", each=4
     )
@@ -355,7 +353,9 @@ def test_a_folder_is_packed_by_the_command_and_its_splits_are_still_nobodys(
     assert ran.exit_code == 0, ran.output
     assert "8 videos, " in ran.output
     assert "PSNR " in ran.output
-    assert is_plain_folder(tmp_path / "mine.zip")
+    assert [clip.split for clip in read_clips(tmp_path / "mine.zip")] == [
+        clip.split for clip in read_clips(data)
+    ]
     wrong = CliRunner().invoke(app(), [str(data), str(tmp_path / "mine.tar"), *asked])
     assert wrong.exit_code == 2
 

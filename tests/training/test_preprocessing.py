@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from dmcl_sdk import Detector
 from dmcl_sdk.judging import CHUNK_FRAMES, OVERLAP_FRAMES
@@ -77,11 +78,22 @@ def test_cached_runs_are_read_back_and_not_made_again(tmp_path: Path) -> None:
     assert first[0].crops().shape == (first[0].frames, SIZE + 32, SIZE + 32, 3)
 
 
+def test_a_cache_may_be_moved_and_read_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (made,) = cache_runs([carphone()], Path("cache"), size_px=SIZE, workers=1)
+    Path("cache").rename("elsewhere")
+    (found,) = cache_runs([carphone()], tmp_path / "elsewhere", size_px=SIZE, workers=1)
+    monkeypatch.chdir("/")
+    assert [run.frames for run in found] == [run.frames for run in made]
+    assert found[0].crops().shape == (found[0].frames, SIZE + 32, SIZE + 32, 3)
+
+
 AFTER_THREADS = """
 import sys
 from pathlib import Path
 import cv2
 import numpy as np
+import pytest
 from training.data.runs import cache_runs
 
 cv2.setNumThreads(2)

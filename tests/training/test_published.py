@@ -276,7 +276,7 @@ def test_celeb_df_tests_on_its_official_list_and_trains_on_nobody_of_it(
     assert all(parts.values())
     assert not people(parts["train"]) & people(parts["val"])
     assert not people(parts["test"]) & (people(parts["train"]) | people(parts["val"]))
-    assert "train clips whose person is also in test" in caplog.text
+    assert "train clips whose person or source is also in test" in caplog.text
     assert "24 of the 590 published videos" in caplog.text
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -50,6 +52,35 @@ def test_the_same_seed_gives_the_same_videos(pair: list[Clip], tmp_path: Path) -
     assert [s.path.read_bytes() for s in first] == [s.path.read_bytes() for s in second]
     other = list(make_splices(pair, tmp_path / "c", seed=1))
     assert [s.truth for s in first] != [s.truth for s in other]
+
+
+def test_a_pair_of_which_one_cannot_be_read_has_no_splices_and_the_others_have(
+    pair: list[Clip], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(pair[1].path.read_bytes()[:2000])
+    clips = [Clip(broken, "val", fake=True, generator="darkener", pair=pair[0].path), *pair]
+    with caplog.at_level(logging.WARNING):
+        assert len(list(make_splices(clips, tmp_path / "out"))) == 3
+    assert "broken.mp4" in caplog.text
+
+
+def test_of_a_long_pair_as_much_is_spliced_as_may_be_held(
+    pair: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.splices._MOST_BYTES", 60 * _bytes_of(pair[0].path))
+    lengths = [splice.truth.duration_s for splice in make_splices(pair, tmp_path / "out")]
+    assert [round(length, 3) for length in lengths] == [
+        0.4,
+        1.0,
+    ]  # two seconds are more than half of sixty frames
+
+
+def _bytes_of(path: Path) -> int:
+    """A picture's, in planes of 4:2:0."""
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        return stream.width * stream.height * 3 // 2
 
 
 def test_a_pair_of_other_pictures_is_not_spliced(tmp_path: Path) -> None:

@@ -260,6 +260,20 @@ def test_a_run_says_what_it_was_made_of(world: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "config.json").read_text())["clips"]["steps"] == 1
 
 
+def test_a_generator_that_nobody_knows_cannot_be_left_out(tmp_path: Path) -> None:
+    rows = ["file,split,label,generator", "a.mp4,train,real,", "b.mp4,train,fake,FaceSwap"]
+    (tmp_path / "set.csv").write_text("\n".join(rows) + "\n")
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=r"no fakes of FaceSwop; its generators: FaceSwap"):
+        train(tiny_run(tmp_path / "set.csv", tmp_path, without=("FaceSwop",)))
+
+
+def test_weights_to_start_from_that_are_not_there_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"gone\.safetensors"):
+        load_network(tmp_path / "gone.safetensors")
+
+
 def test_a_folder_without_faces_says_so(tmp_path: Path) -> None:
     path = tmp_path / "noface.mp4"
     path.write_bytes(make_video(frames=8))

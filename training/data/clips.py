@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +39,7 @@ _PICTURES = Menu(
 )
 _DONORS = 4
 _TRIES = 8
+_COMPARED = 5  # frames: enough to tell two people apart, and a face that was forged from one that was not
 
 
 class Pair(NamedTuple):
@@ -129,11 +130,12 @@ class ClipPairs:
         corruptions: CorruptionRanges | None = None,
     ) -> None:
         usable = [source for source in sources if any(run.frames >= frames for run in source.runs)]
+        self.by_path = {source.clip.path: source for source in usable}
         self.real = [source for source in usable if not source.clip.fake]
-        self.fake = [source for source in usable if source.clip.fake]
+        forged = (self._forged_faces(source) for source in usable if source.clip.fake)
+        self.fake = [source for source in forged if _meeting(source, frames, frames)]
         if not self.real:
             raise ValueError(f"no real video has a face for {frames} frames in a row")
-        self.by_path = {source.clip.path: source for source in usable}
         self.photographs = photographs
         self.frames, self.size_px, self.seed = frames, size_px, seed
         self.mix, self.menu = mix or Mix(), menu or Menu()
@@ -247,11 +249,6 @@ class ClipPairs:
         generator = generators[int(rng.integers(len(generators)))]
         fake = self._draw([source for source in among if source.clip.generator == generator], rng)
         run, first, end = self._window(fake, rng, frames)
-        for _ in range(_TRIES):  # what is edited in a few spans only is mostly real
-            labels = _labels(fake.clip, run.time_s[first:end])
-            if labels[-(frames or self.frames) :].any():
-                break
-            run, first, end = self._window(fake, rng, frames)
         fake_crops, labels = run.crops()[first:end].copy(), _labels(fake.clip, run.time_s[first:end])
         twin = self.by_path.get(fake.clip.pair) if fake.clip.pair is not None else None
         real_crops = None if twin is None else _same_frames(twin, run, first, end)
@@ -265,6 +262,16 @@ class ClipPairs:
         nobody_knows = np.full(fake_crops.shape[:3], np.nan, np.float32)
         return real_crops, fake_crops, labels, nobody_knows
 
+    def _forged_faces(self, fake: Source) -> Source:
+        """A fake without the runs of faces that nobody touched: a video may show others beside the forged one."""
+        twin = None if fake.clip.pair is None else self.by_path.get(fake.clip.pair)
+        if twin is None or len({run.track for run in fake.runs}) < 2:
+            return fake
+        changed = [_change(twin, run) for run in fake.runs]
+        most = max((change for change in changed if change is not None), default=0.0)
+        runs = zip(fake.runs, changed, strict=True)
+        return replace(fake, runs=tuple(run for run, change in runs if change is None or change >= most / 2))
+
     def _draw(self, sources: Sequence[Source], rng: np.random.Generator) -> Source:
         weights = np.array([source.weight for source in sources])
         return sources[int(rng.choice(len(sources), p=weights / weights.sum()))]
@@ -276,10 +283,13 @@ class ClipPairs:
     def _window(
         self, source: Source, rng: np.random.Generator, frames: int | None = None
     ) -> tuple[Run, int, int]:
-        """T frames of a run, and up to `history` before them; or just so many, without a past."""
-        runs = [run for run in source.runs if run.frames >= self.frames]
-        run = runs[int(rng.integers(len(runs)))]
-        start = int(rng.integers(run.frames - (frames or self.frames) + 1))
+        """T frames of a run, and up to `history` before them; or just so many, without a past.
+
+        Of a fake, among the T frames is a manipulated one: what is edited in a few spans only is mostly real.
+        """
+        runs = _meeting(source, self.frames, frames or self.frames)
+        run, starts = runs[int(rng.integers(len(runs)))]
+        start = int(starts[int(rng.integers(len(starts)))])
         if frames is not None:
             return run, start, start + frames
         history = 0 if rng.random() < self.mix.no_history else min(start, self.motion.spec.history)
@@ -323,14 +333,51 @@ def _labels(clip: Clip, times_s: Sequence[float]) -> Labels:
     return np.array([any(s.start_s <= t < s.end_s for s in clip.spans) for t in times_s], np.bool_)
 
 
+def _meeting(source: Source, least: int, frames: int) -> list[tuple[Run, npt.NDArray[np.intp]]]:
+    """Runs of at least so many frames, and where in each so many frames can start, of a fake with a manipulated one."""
+    found = []
+    for run in source.runs:
+        if run.frames >= least:
+            labels = _labels(source.clip, run.time_s) if source.clip.fake else np.ones(run.frames, np.bool_)
+            seen = np.concatenate([[0], np.cumsum(labels)])
+            starts = np.flatnonzero(seen[frames:] > seen[:-frames])
+            if len(starts):
+                found.append((run, starts))
+    return found
+
+
 def _same_frames(twin: Source, run: Run, first: int, end: int) -> Crops | None:
-    """The twin's crops of the same frames, or None where it has no unbroken run over them."""
+    """The twin's crops of the same face in the same frames, or None where it has no unbroken run over them.
+
+    Of several faces it is the one that looks most alike: a forgery leaves more of a face than another person has.
+    """
     wanted = run.frame_index[first:end]
-    for other in twin.runs:
-        place = {index: n for n, index in enumerate(other.frame_index)}
-        if all(index in place for index in wanted):
-            return other.crops()[[place[index] for index in wanted]]
-    return None
+    places = [{index: n for n, index in enumerate(other.frame_index)} for other in twin.runs]
+    found = [
+        other.crops()[[place[index] for index in wanted]]
+        for other, place in zip(twin.runs, places, strict=True)
+        if all(index in place for index in wanted)
+    ]
+    if len(found) < 2:
+        return found[0] if found else None
+    own = run.crops()[first:end]
+    return min(found, key=lambda crops: _difference(own, crops))
+
+
+def _change(twin: Source, run: Run) -> float | None:
+    """How far a face is from the twin's where it is farthest, in grey levels; None without such frames."""
+    changes = []
+    for at in np.linspace(0, run.frames - 1, _COMPARED).astype(int):
+        real = _same_frames(twin, run, at, at + 1)
+        if real is not None:
+            changes.append(_difference(run.crops()[at : at + 1], real))
+    return max(changes, default=None)
+
+
+def _difference(a: Crops, b: Crops) -> float:
+    """Mean absolute difference of a few frames."""
+    some = np.linspace(0, len(a) - 1, _COMPARED).astype(np.intp)
+    return float(np.abs(a[some].astype(np.int16) - b[some]).mean())
 
 
 def read_photographs(

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast, get_args
 
 from dmcl_sdk.segment import Segment
 
@@ -63,7 +63,7 @@ def read_manifest(path: Path, *, split: Split | None = None, allow_missing: bool
     A CSV names files relative to itself and has these columns, the first three always:
 
     * `file`: the video.
-    * `split`: train or val. Clips of `val` whose identity is also in `train` are left out.
+    * `split`: train, val or test. Clips whose person or source is also in a split before theirs are left out.
     * `label`: real or fake.
     * `generator`: what made a fake.
     * `pair`: the real video that a fake was made from.
@@ -71,7 +71,8 @@ def read_manifest(path: Path, *, split: Split | None = None, allow_missing: bool
     * `spans`: when a fake is manipulated, in seconds, as in `1.2-3.4;5-6`; empty for all of it.
     * `rights`: under what it may be used, in any words.
 
-    A folder's clips are all `train`, except every fifth by name, which is `val`. A folder that holds a published
+    A folder's clips are `train`, except those of a fifth of its sources (`hold_out`), which are `val`; all are `train`
+    where there are too few to hold any out. A folder that holds a published
     data set is read by `training.data.published.read_dataset`, which says how.
 
     Args:
@@ -100,6 +101,35 @@ def read_manifest(path: Path, *, split: Split | None = None, allow_missing: bool
     return [clip for clip in _from_folder(path) if split in {None, clip.split}]
 
 
+def write_manifest(clips: Sequence[Clip], path: Path) -> None:
+    """The CSV that `read_manifest` reads back as these clips, with files named relative to it where they lie below.
+
+    Raises:
+        OSError: it cannot be written there.
+    """
+
+    def named(file: Path | None) -> str:
+        if file is None:
+            return ""
+        whole, home = file.absolute(), path.parent.absolute()
+        return str(whole.relative_to(home) if whole.is_relative_to(home) else whole)
+
+    with path.open("w", newline="", encoding="utf-8") as out:
+        table = csv.writer(out)
+        table.writerow(
+            ("file", "split", "label", "generator", "pair", "identity", "donor", "spans", "rights")
+        )
+        for clip in clips:
+            spans = ";".join(f"{span.start_s:f}-{span.end_s:f}" for span in clip.spans or ())
+            label = "fake" if clip.fake else "real"
+            table.writerow(
+                (
+                    named(clip.path), clip.split, label, clip.generator, named(clip.pair), clip.identity, clip.donor,
+                    spans, clip.rights,
+                )
+            )  # fmt: skip
+
+
 def require_rights(present: Iterable[str], rights: tuple[str, ...], *, split: str, where: Path) -> None:
     """Refuse rights that no photograph of a split has.
 
@@ -121,20 +151,28 @@ def require_rights(present: Iterable[str], rights: tuple[str, ...], *, split: st
 
 
 def keep_apart(clips: Sequence[Clip], order: Sequence[Split] = ("test", "train", "val")) -> list[Clip]:
-    """The clips without those that show a person of a split that comes earlier in `order`."""
-    taken: set[str] = set()
+    """The clips without those that show a person, or are of a video, of a split that comes earlier in `order`."""
+    taken: set[object] = set()
     kept: set[int] = set()
     for split in order:
         rows = [n for n, clip in enumerate(clips) if clip.split == split]
-        free = [n for n in rows if not clips[n].people & taken]
+        free = [n for n in rows if not _ties(clips[n]) & taken]
         if len(free) < len(rows):
             others = " or ".join(order[: order.index(split)])
             _log.warning(
-                "left out %d %s clips whose person is also in %s", len(rows) - len(free), split, others
+                "left out %d %s clips whose person or source is also in %s",
+                len(rows) - len(free),
+                split,
+                others,
             )
-        taken |= {person for n in free for person in clips[n].people}
+        taken |= {tie for n in free for tie in _ties(clips[n])}
         kept.update(free)
     return [clip for n, clip in enumerate(clips) if n in kept]
+
+
+def _ties(clip: Clip) -> frozenset[object]:
+    """What a clip may not share with one of another split."""
+    return clip.people | {clip.path} | ({clip.pair} if clip.pair is not None else set())
 
 
 def read_spans(text: str) -> tuple[Segment, ...] | None:
@@ -155,12 +193,15 @@ def read_spans(text: str) -> tuple[Segment, ...] | None:
 
 
 def _from_csv(path: Path, split: Split | None, *, allow_missing: bool) -> list[Clip]:
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # as Excel writes it, too
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is no CSV in UTF-8: {error}") from error
     if not rows or not {"file", "split", "label"} <= rows[0].keys():
         raise ValueError(f"{path}: a manifest has the columns file, split, label, and at least one row")
     clips = [_clip(path, number, row) for number, row in enumerate(rows, start=2)]
-    clips = [clip for clip in keep_apart(clips, ("train", "val")) if split in {None, clip.split}]
+    clips = [clip for clip in keep_apart(clips, get_args(Split)) if split in {None, clip.split}]
     missing = {clip.path for clip in clips if not clip.path.exists()}
     if missing and not allow_missing:
         raise FileNotFoundError(
@@ -173,15 +214,17 @@ def _from_csv(path: Path, split: Split | None, *, allow_missing: bool) -> list[C
 
 def _clip(path: Path, number: int, row: dict[str, str]) -> Clip:
     split, label = row["split"], row["label"]
-    if split not in {"train", "val"} or label not in {"real", "fake"}:
+    if split not in get_args(Split) or label not in {"real", "fake"}:
         raise ValueError(
-            f"{path}:{number}: split is train or val and label real or fake, got {split}, {label}"
+            f"{path}:{number}: split is train, val or test and label real or fake, got {split}, {label}"
         )
+    if not row["file"]:
+        raise ValueError(f"{path}:{number}: no file is named")
     pair = row.get("pair") or ""
     try:
         return Clip(
             path=path.parent / row["file"],
-            split="train" if split == "train" else "val",
+            split=cast("Split", split),
             fake=label == "fake",
             generator=row.get("generator") or "",
             pair=path.parent / pair if pair else None,
@@ -203,8 +246,10 @@ def _from_folder(path: Path) -> list[Clip]:
                 f"{path}: expected manifest.csv, or videos in {path / 'real'} and {path / 'fake'}, "
                 "or a data set as it was published"
             )
-        clips += [
-            Clip(file, "val" if number % 5 == 4 else "train", label == "fake")
-            for number, file in enumerate(files)
-        ]
-    return clips
+        clips += [Clip(file, "train", label == "fake") for file in files]
+    from training.holdout import TooFewSourcesError, hold_out  # which needs `Clip`
+
+    try:
+        return hold_out(clips, keep=False)
+    except TooFewSourcesError:
+        return clips

@@ -38,7 +38,7 @@ from dmcl_sdk.segment import Segment
 from training.data.coding import Crop, decode
 from training.data.manifest import Clip, require_rights
 
-FORMAT = "dmcl.pack/1"
+FORMAT = "dmcl.pack/2"
 INDEX = "set.json"
 _MOST_BYTES = 1 << 28  # of a member that is JSON
 _MOST_FRAMES = 10_000_000
@@ -129,18 +129,16 @@ class Index(_Part):
         format: its version.
         size_px, margin_px, preprocessing: how crops were cut, without and around the margin.
         coding: how they were coded.
-        decided: whether somebody decided on the splits; a folder's are by number.
         videos_sha256: the digest that a run on the videos themselves would have.
         videos: in the order of the manifest.
         photographs: by split.
     """
 
-    format: Literal["dmcl.pack/1"]
+    format: Literal["dmcl.pack/2"]
     size_px: int = Field(ge=16, le=1024)
     margin_px: int = Field(ge=0, le=256)
     preprocessing: str
     coding: str
-    decided: bool
     videos_sha256: str
     videos: tuple[PackedVideo, ...] = Field(min_length=1)
     photographs: tuple[PackedPhotographs, ...] = ()

@@ -114,7 +114,7 @@ def _cached(video: Path, folder: Path, size_px: int) -> list[Run]:
     return [
         Run(
             video,
-            Path(row["file"]),
+            folder / Path(row["file"]).name,  # the cache may have been moved since
             row["frames"],
             row["track"],
             tuple(row["frame_index"]),

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from dmcl_sdk.errors import VideoError
 from training.forgeries.drawn_face import drawn_clip
 from training.forgeries.sheet import load_clip, write_sheet
 
@@ -21,8 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sheet.add_argument("--clip", type=Path, help="a video of a face; a drawn face without it")
     sheet.add_argument("--seed", type=int, default=0, help="which draws")
     asked = parser.parse_args(arguments)
-    clip = drawn_clip() if asked.clip is None else load_clip(asked.clip)
-    write_sheet(asked.out, clip, seed=asked.seed)
+    try:
+        clip = drawn_clip() if asked.clip is None else load_clip(asked.clip)
+        write_sheet(asked.out, clip, seed=asked.seed)
+    except (VideoError, ValueError, OSError) as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ class NetworkConfig:
     """Sizes, and the switches that ablations turn.
 
     Attributes:
-        size_px: side of the crop, a multiple of 32; of 128 with lite0, whose deepest scale is S/32.
+        size_px: side of the crop: 64, 128, 192, 224, 256 and so on, that all maps fall into 4 x 4 places; a multiple of
+            128 with lite0, whose deepest scale is S/32.
         motion_shrink: S / M: how many times smaller than the crop the pictures are that flow is taken of.
         baselines: flow baselines in frames.
         spans: window lengths in frames, one a baseline; 1 or even.
@@ -85,6 +86,13 @@ class NetworkConfig:
             raise ValueError(f"motion_shrink is 1, 2 or 4, got {self.motion_shrink}")
         if self.backbone == "lite0" and self.size_px % 128:
             raise ValueError(f"with the lite0 backbone size_px is a multiple of 128, got {self.size_px}")
+        deepest, moved = 32 if self.backbone == "lite0" else 16, self.size_px // self.motion_shrink
+        sides = [self.size_px // deepest * 2, self.size_px // deepest, moved // 4, moved // 8]
+        if any(side // max(1, side // PLACES_SIDE) != PLACES_SIDE for side in sides):
+            raise ValueError(
+                f"maps of {sides} a side do not all fall into {PLACES_SIDE} x {PLACES_SIDE} places: size_px is best a "
+                f"multiple of 64, and at least {32 * self.motion_shrink}, got {self.size_px}"
+            )
 
     @property
     def motion(self) -> MotionSpec:

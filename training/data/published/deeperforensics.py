@@ -52,7 +52,7 @@ def deeperforensics(tree: Tree) -> Listing:
     if reals is None:
         absent.append(
             "the real videos: FaceForensics++'s original_sequences/youtube/c23; link its original_sequences into "
-            f"{tree.root}, or say where it is (originals=...)"
+            f"{tree.root}, or say where it is (dmcl manifest --originals)"
         )
     return Listing(clips, tuple(absent))
 
