@@ -103,7 +103,7 @@ def assemble(
         spans += face.spans(rule, first_id=len(spans))
     summary = _summary(faces, spans, asset)
     why = [*reasons, *(reason for face in faces for reason in face.reasons())]
-    status, label, more = _status(faces, summary, spec, judgement)
+    status, label, more = _status(faces, summary, asset, spec, judgement)
     why += more + [reason for span in spans for reason in _findings(span)]
     return Verdict(
         status=status,
@@ -363,9 +363,15 @@ def _summary(faces: list[_Face], spans: list[Span], asset: Asset) -> Summary:
 
 
 def _status(
-    faces: list[_Face], summary: Summary, spec: ModelSpec, judgement: JudgementRule
+    faces: list[_Face], summary: Summary, asset: Asset, spec: ModelSpec, judgement: JudgementRule
 ) -> tuple[Status, Label | None, list[Reason]]:
     """What the verdict is called, and why it is withheld if it is."""
+    shown_s = (asset.duration_ms or 0) / 1000
+    if not faces and 0 < shown_s < judgement.min_judged_s:  # a face is followed once it was seen twice
+        message = (
+            f"the video lasts {shown_s:.2g} s, and a face is judged from {judgement.min_judged_s:g} s on"
+        )
+        return "abstained", None, [Reason(code="too_short", message=message)]
     if not faces:
         return "not_applicable", None, [Reason(code="no_face", message="no face was found")]
     if summary.probability is None:

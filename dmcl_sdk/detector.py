@@ -14,11 +14,12 @@ from dataclasses import asdict
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from threading import Event
 from time import perf_counter
 from typing import Any, Self
 
 from dmcl_sdk.assembly import FaceCurve, JudgementRule, assemble, face_curves
-from dmcl_sdk.errors import VideoError
+from dmcl_sdk.errors import VideoError, VideoProblem
 from dmcl_sdk.explanation import Explanation, Peak, most_probable, show, stretches_of
 from dmcl_sdk.faces import FaceDetector, Mtcnn, YuNet
 from dmcl_sdk.frame import Frame
@@ -40,6 +41,12 @@ from dmcl_sdk.verdict import (
 from dmcl_sdk.video import Video, VideoLimits, VideoSource, open_video, video_name
 
 _PROGRESS_STEP_S = 0.25
+_REASONS: dict[VideoProblem, ReasonCode] = {
+    "over_limit": "limit_reached",
+    "missing": "unreadable",
+    "unreadable": "unreadable",
+    "encrypted": "encrypted",
+}
 
 OnProgress = Callable[[float, float | None], None]
 """Called with the seconds of video scanned so far, and with those in all when the file says so."""
@@ -198,11 +205,29 @@ class Detector:
             except VideoError as error:
                 yield failed_verdict(error)
 
-    async def score_async(self, video: VideoSource) -> Verdict:
-        """`score` in a thread, for an event loop."""
+    async def score_async(self, video: VideoSource, *, on_progress: OnProgress | None = None) -> Verdict:
+        """`score` in a thread, for an event loop; cancelled, it has stopped when that is told.
+
+        Raises:
+            VideoError: as `score`.
+        """
         import asyncio  # noqa: PLC0415 - a tenth of a second, which nobody without a loop needs
 
-        return await asyncio.to_thread(self.score, video)
+        cancelled = Event()
+
+        def told(scanned_s: float, duration_s: float | None) -> None:
+            if cancelled.is_set():
+                raise _CancelledError
+            if on_progress is not None:
+                on_progress(scanned_s, duration_s)
+
+        work = asyncio.create_task(asyncio.to_thread(self.score, video, on_progress=told))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            cancelled.set()
+            await asyncio.gather(work, return_exceptions=True)
+            raise
 
     def close(self) -> None:
         """Nothing is held open between videos; here so that `with Detector() as detector` reads well."""
@@ -261,11 +286,13 @@ class Detector:
         )
 
 
+class _CancelledError(Exception):
+    """Nobody waits for a verdict any more."""
+
+
 def failed_verdict(error: VideoError) -> Verdict:
-    """The verdict of a file that is not a video: it has no tracks, and its reason says what is wrong."""
-    reason = Reason(
-        code="limit_reached" if error.problem == "over_limit" else "not_a_video", message=error.message
-    )
+    """The verdict of a file that cannot be scored: it has no tracks, and its reason says what is wrong."""
+    reason = Reason(code=_REASONS.get(error.problem, "not_a_video"), message=error.message)
     uri = error.name if error.name.startswith("<") else Path(error.name).absolute().as_uri()
     return Verdict(status="failed", asset=Asset(uri=uri), reasons=(reason,))
 

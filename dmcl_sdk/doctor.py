@@ -15,7 +15,12 @@ from typing import Literal
 State = Literal["ok", "failed", "absent"]
 
 _NEEDED = {"NumPy": "numpy", "OpenCV": "cv2", "SciPy": "scipy", "PyAV": "av", "ONNX Runtime": "onnxruntime"}
-_OPTIONAL = {"openvino": "onnxruntime_ep_openvino", "train": "torch"}
+_OPTIONAL = {
+    "report": "jinja2",
+    "connectors": "kafka",
+    "openvino": "onnxruntime_ep_openvino",
+    "train": "torch",
+}
 _CLIP_S, _CLIP_RATE, _CLIP_WIDTH, _CLIP_HEIGHT = 2, 25, 640, 360
 
 

@@ -25,7 +25,6 @@ _LABELS = {
     None: ("not judged", "dim"),
 }
 _STATUS = {
-    "abstained": ("undecided", "yellow"),
     "not_applicable": ("nothing to judge", "yellow"),
     "failed": ("failed", "bold red"),
 }

@@ -39,6 +39,8 @@ ReasonCode = Literal[
     "interlaced",
     "limit_reached",
     "not_a_video",
+    "unreadable",
+    "encrypted",
     # what was found
     "appearance_anomaly",
     "motion_anomaly",

@@ -66,9 +66,10 @@ def main() -> None:
             console.print(verdict_table(verdict, str(path)))
     start_s, end_s = FORGED_S
     console.print(
-        f"The truth: real.mp4 is real; forged.mp4 is forged by {KIND} from {start_s} s to {end_s} s."
+        f"The truth: real.mp4 is real; forged.mp4 is forged by {KIND} from {start_s} s to {end_s} s.",
+        soft_wrap=True,
     )
-    console.print(f"Both videos, and their verdicts as JSON, are in {OUT}/")
+    console.print(f"Both videos, and their verdicts as JSON, are in {OUT}/", soft_wrap=True)
 
 
 def example_video() -> Path:

@@ -79,6 +79,7 @@ def bench(  # noqa: PLR0917 - typer makes options of them
     from dmcl_sdk.bench.clips import BITRATES_KBPS, BenchClip, example, versions
     from dmcl_sdk.bench.peers import read_peers
     from dmcl_sdk.plugins import open_default
+    from dmcl_sdk.video import open_video
 
     rows = [int(part) for part in heights.split(",") if part.strip().isdigit()]
     if len(rows) != len([part for part in heights.split(",") if part.strip()]) or not set(rows) <= set(
@@ -87,6 +88,9 @@ def bench(  # noqa: PLR0917 - typer makes options of them
         raise typer.BadParameter(
             f"of {', '.join(map(str, BITRATES_KBPS))}, got {heights!r}", param_hint="--heights"
         )
+    for file, option in ((json, "--json"), (history, "--history")):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise typer.BadParameter(f"the folder {file.parent} is not there", param_hint=option)
     others = read_peers(peers) if peers else []
     providers: list[str] | None = None if device == "auto" else [device]
     if scale is not None:
@@ -102,6 +106,8 @@ def bench(  # noqa: PLR0917 - typer makes options of them
         ):
             clips: list[BenchClip] = []
             for number, file in enumerate(files):
+                with open_video(file):  # before anything is measured
+                    pass
                 own = Path(folder) / str(number)
                 own.mkdir()
                 clips += (

@@ -22,7 +22,12 @@ LABELS = {
     "uncertain": "Uncertain",
     None: "Not judged",
 }
-_STATUS = {"not_applicable": "Nothing to judge", "failed": "Not a video"}
+_FAILED = {
+    "limit_reached": ("Not scored", "This video is over a limit, and was not scored."),
+    "unreadable": ("Not readable", "This file could not be read."),
+    "encrypted": ("Encrypted", "This video is encrypted, and was not scored."),
+}
+_NO_VIDEO = "Not a video", "This file could not be read as a video."
 _PARTS: dict[Part, str] = {
     "eyes": "around the eyes",
     "nose": "around the nose",
@@ -36,18 +41,26 @@ _PARTS: dict[Part, str] = {
 
 def verdict_label(verdict: Verdict) -> str:
     """What the video is called; a judgement that is withheld is called uncertain or not judged."""
-    return _STATUS.get(verdict.status) or LABELS[verdict.summary.label]
+    if verdict.status == "failed":
+        return _failed(verdict)[0]
+    return "Nothing to judge" if verdict.status == "not_applicable" else LABELS[verdict.summary.label]
+
+
+def _failed(verdict: Verdict) -> tuple[str, str]:
+    """Why a file was not scored, in two words and in a sentence."""
+    return next((_FAILED[reason.code] for reason in verdict.reasons if reason.code in _FAILED), _NO_VIDEO)
 
 
 def headline(verdict: Verdict) -> str:
     """The verdict in one sentence."""
     summary = verdict.summary
     if verdict.status == "failed":
-        return "This file could not be read as a video."
+        return _failed(verdict)[1]
+    if summary.probability is None and not summary.faces:
+        short = verdict.status == "abstained"
+        return "This video is too short to judge a face." if short else "No face was found in this video."
     if summary.probability is None:
-        return (
-            "No face in this video could be judged." if summary.faces else "No face was found in this video."
-        )
+        return "No face in this video could be judged."
     if summary.label == "not_manipulated":
         return f"No stretch of {_faces(summary)} stands out."
     return _of_the_worst_face(verdict)

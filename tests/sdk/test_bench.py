@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from typer.testing import CliRunner
 
 from dmcl_sdk.bench.clips import versions
 from dmcl_sdk.bench.cold import cold_start
@@ -17,6 +18,7 @@ from dmcl_sdk.bench.plots import draw
 from dmcl_sdk.bench.scale import Point, Series, durations, to_text
 from dmcl_sdk.bench.stages import STAGES
 from dmcl_sdk.bench.turns import Cost, Ratio, Work, in_turns
+from dmcl_sdk.cli import app
 from dmcl_sdk.errors import ModelError, VideoError
 from dmcl_sdk.video import open_video
 from tests.sdk.footage import carphone
@@ -172,3 +174,15 @@ def test_growth_is_measured_with_duration_faces_rows_and_videos_at_once(tmp_path
     assert series["duration"][-1]["peak_mib"] < series["duration"][4]["peak_mib"] + 50
     assert series["faces"][-1]["cpu_s"] > 2 * series["faces"][0]["cpu_s"]
     assert {"rows", "threads", "processes"} <= set(series)
+
+
+def test_what_cannot_be_measured_or_written_is_said_before_the_measuring(tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("not a video")
+    asked = {
+        "note.txt": (["bench", str(tmp_path / "note.txt"), "--heights", ""], 3),
+        "gone.mp4": (["bench", str(tmp_path / "gone.mp4"), "--heights", ""], 3),
+        "nowhere": (["bench", "--json", str(tmp_path / "nowhere" / "b.json")], 2),
+    }
+    for word, (arguments, status) in asked.items():
+        ran = CliRunner().invoke(app, arguments)
+        assert (ran.exit_code, word in ran.output) == (status, True), ran.output

@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import io
 import pickle
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +15,8 @@ import pytest
 from dmcl_sdk import Detector, SpanRule, Verdict, VideoError, VideoLimits
 from dmcl_sdk.assembly import JudgementRule
 from dmcl_sdk.detector import failed_verdict
+from dmcl_sdk.errors import VideoProblem
+from dmcl_sdk.report.words import headline, verdict_label
 from dmcl_sdk.testing import KnownFaces, ScriptedNetwork
 from tests.made import make_audio, make_video
 from tests.sdk.scenes import known_face, red_detector, red_video, redness, tinted
@@ -120,6 +124,52 @@ def test_progress_is_told_in_seconds_of_video() -> None:
     assert seconds == sorted(seconds)
     assert 2 < seconds[-1] <= 2.4
     assert told[0][1] == pytest.approx(2.4)
+
+
+def test_a_scoring_that_is_cancelled_has_stopped_when_that_is_told() -> None:
+    began = threading.Event()
+    told: list[float] = []
+
+    def heard(scanned_s: float, _: float | None) -> None:
+        told.append(scanned_s)
+        began.set()
+        time.sleep(0.02)
+
+    async def cancelled() -> float:
+        work = asyncio.create_task(red_detector().score_async(red_video(600, 0, 600), on_progress=heard))
+        await asyncio.to_thread(began.wait)
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+        return told[-1]
+
+    before = set(threading.enumerate())
+    last_s = asyncio.run(cancelled())
+    assert last_s < 12
+    assert {one.name for one in set(threading.enumerate()) - before if one.is_alive()} == set()
+
+
+def test_a_video_that_is_over_in_a_blink_is_too_short_and_not_without_a_face() -> None:
+    verdict = red_detector().score(red_video(1, 0, 1))
+    assert (verdict.status, [reason.code for reason in verdict.reasons]) == ("abstained", ["too_short"])
+    assert verdict_label(verdict) == "Not judged"
+    assert headline(verdict) == "This video is too short to judge a face."
+
+
+@pytest.mark.parametrize(
+    ("problem", "code", "label"),
+    [
+        ("missing", "unreadable", "Not readable"),
+        ("encrypted", "encrypted", "Encrypted"),
+        ("over_limit", "limit_reached", "Not scored"),
+        ("no_frames", "not_a_video", "Not a video"),
+    ],
+)
+def test_a_file_that_cannot_be_scored_says_why_to_programs_and_to_people(
+    problem: VideoProblem, code: str, label: str
+) -> None:
+    verdict = failed_verdict(VideoError("clip.mp4", problem, "so it is"))
+    assert (verdict.status, verdict.reasons[0].code, verdict_label(verdict)) == ("failed", code, label)
 
 
 def test_a_file_that_is_no_video_raises_from_score_and_is_answered_in_score_many() -> None:

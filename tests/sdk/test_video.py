@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 from av.stream import Disposition
@@ -449,6 +450,9 @@ def nothing(tmp_path: Path) -> dict[str, tuple[VideoSource, str, str]]:
         "empty file": (empty, "empty", "empty"),
         "empty bytes": (b"", "empty", "empty"),
         "text": (b"hello world " * 100, "not_a_video", "format"),
+        "JPEG": (_picture(".jpg"), "not_a_video", "picture"),
+        "PNG": (_picture(".png"), "not_a_video", "picture"),
+        "WebP": (_picture(".webp"), "not_a_video", "picture"),
         "noise": (np.random.default_rng(0).bytes(5000), "not_a_video", ""),
         "sound": (make_audio(), "no_video_stream", "audio"),
         "MP3-like sound": (make_audio(container="adts"), "no_video_stream", "audio"),
@@ -485,6 +489,10 @@ def nothing(tmp_path: Path) -> dict[str, tuple[VideoSource, str, str]]:
             "list",
         ),
     }
+
+
+def _picture(suffix: str) -> bytes:
+    return cv2.imencode(suffix, smooth(0, 64, 48))[1].tobytes()
 
 
 @pytest.mark.skipif(not Path("/dev/null").exists(), reason="needs devices that are files")
