@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import signal
 import threading
 import time
@@ -65,7 +66,8 @@ class ScoringPool:
 
     def __init__(self, settings: ScoringSettings) -> None:
         self._settings = settings
-        self._setup = Setup(settings.detector, settings.options, settings.memory_limit)
+        threads = max(1, (os.cpu_count() or 1) // settings.processes)
+        self._setup = Setup(settings.detector, settings.options, settings.memory_limit, threads)
         self._stopped = threading.Event()
         self._processes = [_Scoring(self._setup) for _ in range(settings.processes)]
         self._idle: LifoQueue[_Scoring | None] = LifoQueue()

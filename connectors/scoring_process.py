@@ -20,6 +20,7 @@ from typing import Any
 from connectors.detectors import fingerprint, open_detector
 from connectors.errors import SettingsError
 from dmcl_sdk.errors import DeploymentError, VideoError
+from dmcl_sdk.sessions import use_threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Setup:
     detector: str
     options: Mapping[str, Any]
     memory_limit: int | None
+    threads: int = 0
 
 
 def serve(pipe: Connection, setup: Setup) -> None:
@@ -46,6 +48,7 @@ def serve(pipe: Connection, setup: Setup) -> None:
     try:
         if setup.memory_limit is not None:
             resource.setrlimit(resource.RLIMIT_DATA, (setup.memory_limit, setup.memory_limit))
+        use_threads(setup.threads)
         detector = open_detector(setup.detector, setup.options)
         ready = fingerprint(setup.detector, setup.options, detector)
     except Exception as error:  # noqa: BLE001 - the daemon reports it

@@ -11,7 +11,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from dmcl_sdk.sessions import SessionPerShape
+from dmcl_sdk.network import OnnxNetwork
+from dmcl_sdk.sessions import SessionPerShape, use_threads
 
 
 class Opener:
@@ -86,3 +87,20 @@ def test_a_session_that_does_not_open_leaves_no_trace(opener: Opener) -> None:
     with pytest.raises(MemoryError):
         answered(sessions, 24)
     assert answered(sessions, 24)
+
+
+def test_a_process_says_how_many_threads_its_sessions_have_and_the_answers_stay() -> None:
+    rng = np.random.default_rng(0)
+    spec = OnnxNetwork(providers=["cpu"]).spec
+    rgb = rng.integers(0, 256, (1, 24 // spec.rgb_stride, spec.size_px, spec.size_px, 3), np.uint8)
+    motion = rng.integers(-40, 41, (1, 24, spec.motion.channels, spec.motion_px, spec.motion_px), np.int8)
+    answers = []
+    try:
+        for count in (1, 3):
+            use_threads(count)
+            answers.append(OnnxNetwork(providers=["cpu"]).run(rgb, motion).fused)
+    finally:
+        use_threads(0)
+    assert np.array_equal(*answers)
+    with pytest.raises(ValueError, match="0 or more"):
+        use_threads(-1)
