@@ -33,8 +33,8 @@ CUDA_OPTIONS = {
     "cudnn_conv_algo_search": "HEURISTIC",  # the default tries all algorithms anew for every length of a run
     "use_tf32": "0",  # whose products carry 10 bits: a verdict would not be the CPU's
 }
-# ONNX Runtime's memory at first, then as much again: of 24, 32 and 64 MiB what left the fewest gaps in a chunk's arrays,
-# 480 MiB for the process with a face at 1080p where 64 took 511.
+# ONNX Runtime's memory at first, then as much again: of 24, 32 and 64 MiB what left the fewest gaps in a chunk's
+# arrays, 480 MiB for the process with a face at 1080p where 64 took 511.
 _ARENA_BYTES = 24 * 2**20
 _threads = 0  # of a session; 0 leaves it to ONNX Runtime
 MOST_SHAPES = 24

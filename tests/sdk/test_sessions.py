@@ -101,6 +101,6 @@ def test_a_process_says_how_many_threads_its_sessions_have_and_the_answers_stay(
             answers.append(OnnxNetwork(providers=["cpu"]).run(rgb, motion).fused)
     finally:
         use_threads(0)
-    assert np.array_equal(*answers)
+    assert np.array_equal(answers[0], answers[1])
     with pytest.raises(ValueError, match="0 or more"):
         use_threads(-1)
