@@ -13,7 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from training.data.clips import Mix
+from training.data.corruptions import CorruptionRanges
 from training.distributed import Precision
+from training.forgeries import Menu
 from training.losses import LossWeights
 from training.networks.two_stream import NetworkConfig
 
@@ -115,6 +117,8 @@ class RunConfig(Table):
         ema: decay of the running mean of weights, which is what is kept.
         checkpoint_every: steps between checkpoints.
         loss: shares of the loss's parts.
+        menu: which forgeries are made of real videos, and how often.
+        corruptions: what happens to both clips of a pair alike, how often and how strongly.
         tensorboard: curves and sample clips.
     """
 
@@ -130,6 +134,8 @@ class RunConfig(Table):
     ema: float = Field(default=0.998, ge=0, lt=1)
     checkpoint_every: int = Field(default=100, ge=1)
     loss: LossWeights = LossWeights()
+    menu: Menu = Menu()
+    corruptions: CorruptionRanges = CorruptionRanges()
     tensorboard: TensorBoard = TensorBoard()
 
 

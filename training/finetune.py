@@ -247,7 +247,17 @@ def _pairs(
     """Pairs to train on and pairs to judge by."""
     motion = size.motion
     train, judged = (
-        ClipPairs(part, [], frames=config.frames, size_px=size.size_px, motion=motion, seed=seed, mix=mix)
+        ClipPairs(
+            part,
+            [],
+            frames=config.frames,
+            size_px=size.size_px,
+            motion=motion,
+            seed=seed,
+            mix=mix,
+            menu=config.menu,
+            corruptions=config.corruptions,
+        )
         for part, seed in zip(parts, seeds, strict=True)
     )
     return train, judged

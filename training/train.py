@@ -165,6 +165,8 @@ def load_pairs(config: TrainConfig, clips: list[Clip], place: Place, *, split: s
         seed=config.seed,
         mix=config.mix,
         pictures=config.pictures.mix,
+        menu=config.menu,
+        corruptions=config.corruptions,
     )
 
 

@@ -22,6 +22,19 @@ def test_the_configurations_that_ship_are_valid(path: Path) -> None:
     assert config.pictures.steps + config.clips.steps > 0
 
 
+def test_a_run_says_which_forgeries_it_makes_and_what_corrupts_them(tmp_path: Path) -> None:
+    path = written(
+        tmp_path, "[menu]\nspliced = 0.1\nweights = {flicker = 1.0}\n[corruptions]\ncrf = [20, 30]"
+    )
+    config = read_config(path, ["menu.weights.jitter=2"])
+    assert dict(config.menu.weights) == {"flicker": 1.0, "jitter": 2.0}
+    assert (config.menu.spliced, config.corruptions.crf) == (0.1, (20, 30))
+    with pytest.raises(ValueError, match=r"a menu names the kinds .*got \['flikker'\]"):
+        read_config(path, ["menu.weights.flikker=1"])
+    with pytest.raises(ValueError, match=r"did you mean corruptions.crf"):
+        read_config(path, ["corruptions.crff=[1, 2]"])
+
+
 def test_a_run_may_be_of_pictures_alone_but_not_of_nothing(tmp_path: Path) -> None:
     path = written(tmp_path, "[clips]\nsteps = 0")
     assert read_config(path, []).clips.steps == 0

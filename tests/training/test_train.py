@@ -20,12 +20,12 @@ from tests.training.worlds import TINY, small_pairs
 from training.batches import numbered
 from training.checkpoint import Checkpoint, Progress, load_network, save_weights
 from training.config import TrainConfig
-from training.distributed import Place
+from training.distributed import Place, processes
 from training.fit import Judge, fit
 from training.losses import LossWeights
 from training.networks.two_stream import TwoStream
 from training.objectives import ClipObjective
-from training.train import stages, train
+from training.train import chosen_clips, load_pairs, stages, train
 from training.validation import Validated, Validation
 
 HERE = Place(0, 1, torch.device("cpu"))
@@ -258,6 +258,17 @@ def test_a_run_says_what_it_was_made_of(world: Path, tmp_path: Path) -> None:
     assert info["packages"]["torch"] == torch.__version__
     assert info["device"]
     assert json.loads((tmp_path / "config.json").read_text())["clips"]["steps"] == 1
+
+
+def test_pairs_are_made_by_the_menu_and_the_corruptions_of_the_configuration(
+    world: Path, tmp_path: Path
+) -> None:
+    asked = {"menu": {"weights": {"flicker": 1.0}}, "corruptions": {"untouched": 1.0}}
+    config = tiny_run(world, tmp_path, **asked)
+    with processes("cpu") as place:
+        pairs = load_pairs(config, chosen_clips(config), place)
+    assert dict(pairs.menu.weights) == {"flicker": 1.0}
+    assert pairs.corruptions.untouched == 1.0
 
 
 def test_a_generator_that_nobody_knows_cannot_be_left_out(tmp_path: Path) -> None:
