@@ -19,7 +19,7 @@ from demo import example_video, forge, read, write
 
 OUT = Path("demo/finetune").resolve()
 DMCL = Path(sys.executable).with_name("dmcl")
-PEOPLE = 5  # every fifth by name is held out
+PEOPLE = 5  # one of them is held out
 
 
 def main() -> None:

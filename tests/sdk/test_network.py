@@ -198,3 +198,15 @@ def noise(
         rng.integers(0, 256, (clips, frames // spec.rgb_stride, side, side, 3), np.uint8),
         rng.integers(-40, 40, (clips, frames, spec.motion.channels, small, small), np.int8),
     )
+
+
+def test_openvino_answers_as_the_cpu_does() -> None:
+    try:
+        other = OnnxNetwork(providers=["openvino"])
+    except DeviceError as error:
+        pytest.skip(str(error))
+    spec, rng = other.spec, np.random.default_rng(0)
+    rgb = rng.integers(0, 256, (1, 24 // spec.rgb_stride, spec.size_px, spec.size_px, 3), np.uint8)
+    motion = rng.integers(-40, 41, (1, 24, spec.motion.channels, spec.motion_px, spec.motion_px), np.int8)
+    answers = [network.run(rgb, motion).logits for network in (other, OnnxNetwork(providers=["cpu"]))]
+    assert np.abs(answers[0] - answers[1]).max() < 0.05
