@@ -73,4 +73,6 @@ def as_toml(config: TrainConfig) -> str:
 def _toml(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + "}"
     return f'"{value}"' if isinstance(value, str) else str(value)
