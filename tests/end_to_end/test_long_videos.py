@@ -34,11 +34,11 @@ from dmcl_sdk.judging import CHUNK_FRAMES
 from dmcl_sdk.network import OnnxNetwork
 network = OnnxNetwork(providers=["cpu"])
 spec, rng = network.spec, np.random.default_rng(0)
-rgb = rng.integers(0, 256, (1, CHUNK_FRAMES, spec.size_px, spec.size_px, 3), np.uint8)
-shape = (1, CHUNK_FRAMES, spec.motion.channels, spec.size_px // 2, spec.size_px // 2)
+rgb = rng.integers(0, 256, (1, CHUNK_FRAMES // spec.rgb_stride, spec.size_px, spec.size_px, 3), np.uint8)
+shape = (1, CHUNK_FRAMES, spec.motion.channels, spec.motion_px, spec.motion_px)
 motion = rng.integers(-40, 40, shape, np.int8)
 for frames in rng.integers(2, CHUNK_FRAMES // 8 + 1, 60) * 8:
-    network.run(rgb[:, :frames], motion[:, :frames])
+    network.run(rgb[:, : frames // spec.rgb_stride], motion[:, :frames])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
