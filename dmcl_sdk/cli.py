@@ -40,6 +40,7 @@ OF_EXTRAS = {
     "policy": ("Connectors", "Policies as code: what is done about a verdict."),
     "config": ("Connectors", "Check the settings of the connectors."),
     "train": ("Training", "Train a network, or fine-tune one on your own videos."),
+    "manifest": ("Training", "Write down a data set: videos, labels, splits, people."),
     "pack": ("Training", "Pack the face crops that training needs, for a machine without the videos."),
     "export": ("Training", "Write a model file from trained weights."),
     "calibrate": ("Training", "Fit probabilities and thresholds to labelled videos."),

@@ -30,7 +30,7 @@ SMOOTH_PICTURES = 3
 BLUR_PX = 2
 MIDDLE, RIM = 0.5, 0.85  # of half the crop's side
 LEAST = 0.3  # grey levels: below that is noise of the codec
-AS_FITTED = Platt(9.8, -3.7, ((0.0, 0.0), (0.0, 0.0)))  # by measure.py, to one video
+AS_FITTED = Platt(9.6, -3.7, ((0.0, 0.0), (0.0, 0.0)))  # by measure.py, to one video
 
 Crops = npt.NDArray[np.uint8]
 
