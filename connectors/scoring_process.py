@@ -30,7 +30,7 @@ class Setup:
     detector: str
     options: Mapping[str, Any]
     memory_limit: int | None
-    threads: int = 0
+    threads: int
 
 
 def serve(pipe: Connection, setup: Setup) -> None:

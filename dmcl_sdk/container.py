@@ -19,7 +19,7 @@ _VIDEO_FORMATS = (
 # A sound file is better answered with "no picture" than with "unknown format".
 _AUDIO_FORMATS = "aac,ac3,aiff,amr,flac,mp3,w64,wav"
 _PLAYLIST_MARKS = (b"#EXTM3U", b"ffconcat", b"<MPD", b"<SmoothStreaming", b"v=0", b"[playlist]")
-_PICTURE_MARKS = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*", b"8BPS")
+_PICTURE_MARKS = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"8BPS")
 _PICTURE_BRANDS = (b"WEBP", b"heic", b"heix", b"mif1")
 _READ_BYTES = 2**16
 _PEEK_BYTES = 2**20
@@ -119,7 +119,8 @@ def _why_not(opened: Input) -> str:
         _PLAYLIST_MARKS
     ):
         return "this is a list of other files, and those are not followed"
-    if head.startswith(_PICTURE_MARKS) or head[8:12] in _PICTURE_BRANDS:
+    bitmap = head.startswith(b"BM") and not any(head[6:10])
+    if bitmap or head.startswith(_PICTURE_MARKS) or head[8:12] in _PICTURE_BRANDS:
         return "this is a picture, and only videos are scored: a face is judged over time"
     if head[4:8] == b"ftyp":
         return "this is an MP4 or MOV whose index is missing or damaged: it was probably cut off"

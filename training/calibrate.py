@@ -18,7 +18,7 @@ from dmcl_sdk import Detector
 from dmcl_sdk.calibration import AbstentionRule, Platt
 from dmcl_sdk.network import ModelSpec
 from dmcl_sdk.segment import Segment
-from training.data.manifest import read_manifest
+from training.data.manifest import manipulated, read_manifest
 from training.grouping import independent_groups, shares_of_groups
 from training.scores import Scored, Scorer
 
@@ -198,10 +198,11 @@ def calibrated(
     weights = np.zeros(len(scored))
     weights[judged] = shares_of_groups(members, label)
     face = fit_platt(logits, label, version=version, weights=weights[judged])
-    frames, times_s, owners = _frame_logits(scored)
-    manipulated = fake[owners] & _within(spans or [None] * len(scored), times_s, owners)
+    frames, inside, owners = _frames(scored, spans or [None] * len(scored))
     each = (weights / np.maximum(np.bincount(owners, minlength=len(scored)), 1))[owners]
-    streams = [fit_platt(frames[:, n], manipulated, version=version, weights=each) for n in range(3)]
+    streams = [
+        fit_platt(frames[:, n], fake[owners] & inside, version=version, weights=each) for n in range(3)
+    ]
     abstention = fit_abstention(face.probability(logits), label, members, false_alarms=false_alarms)
     changes = {
         "calibration": face,
@@ -213,30 +214,18 @@ def calibrated(
     return spec.model_copy(update=changes), abstention
 
 
-def _frame_logits(scored: Sequence[Scored]) -> tuple[Floats, Floats, npt.NDArray[np.intp]]:
-    """Of all judged frames the logits, (N, 3), the middle in seconds, (N,), and which video each is from, (N,)."""
-    rows, times_s, owners = [], [], []
-    for number, one in enumerate(scored):
+def _frames(
+    scored: Sequence[Scored], spans: Sequence[Sequence[Segment] | None]
+) -> tuple[Floats, npt.NDArray[np.bool_], npt.NDArray[np.intp]]:
+    """Of all judged frames the logits, (N, 3), whether each lies in a span, and which video it is from, (N,) both."""
+    rows, inside, owners = [], [], []
+    for number, (one, own) in enumerate(zip(scored, spans, strict=True)):
         if one.curve is not None:
             judged = one.curve.judged
             rows.append(one.curve.logits[judged])
-            times_s.append(one.curve.times[judged].mean(1))
+            inside.append(manipulated(own, one.curve.times[judged].mean(1)))
             owners.append(np.full(int(judged.sum()), number, np.intp))
-    return np.concatenate(rows), np.concatenate(times_s), np.concatenate(owners)
-
-
-def _within(
-    spans: Sequence[Sequence[Segment] | None], times_s: Floats, owners: npt.NDArray[np.intp]
-) -> npt.NDArray[np.bool_]:
-    """Which frames lie in a span of their video; all do where it has no list of them."""
-    inside = np.ones(len(owners), np.bool_)
-    for number, own in enumerate(spans):
-        if own is not None:
-            mine = owners == number
-            inside[mine] = np.any(
-                [(one.start_s <= times_s[mine]) & (times_s[mine] < one.end_s) for one in own], axis=0
-            )
-    return inside
+    return np.concatenate(rows), np.concatenate(inside), np.concatenate(owners)
 
 
 def command(

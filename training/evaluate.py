@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import track
 
 from dmcl_sdk import Detector
-from training.data.manifest import Clip, Split, read_manifest
+from training.data.manifest import Clip, Split, read_manifest, require_generators
 from training.figures import COUNTED, Labelled, Report, cross_fitted, video_figures
 from training.robustness import ALL_LEVELS, chosen, perturb_and_score, robustness_figures
 from training.scores import Scored, Scorer
@@ -100,11 +100,7 @@ def evaluate(
 
 def _fakes_of(generators: Sequence[str], data: Path, *, allow_missing: bool) -> list[Clip]:
     fakes = [clip for clip in read_manifest(data, allow_missing=allow_missing) if clip.fake]
-    known = sorted({clip.generator for clip in fakes})
-    if unknown := sorted(set(generators) - set(known)):
-        raise ValueError(
-            f"{data}: there are no fakes of {', '.join(unknown)}; its generators: {', '.join(known)}"
-        )
+    require_generators(fakes, generators, where=str(data))
     return [clip for clip in fakes if clip.generator in generators]
 
 

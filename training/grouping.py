@@ -26,9 +26,8 @@ def independent_groups(clips: Sequence[Clip]) -> list[int]:
 
     first: dict[object, int] = {}
     for row, clip in enumerate(clips):
-        for key in (clip.path, clip.pair, *sorted(clip.people)):
-            if key is not None:
-                parent[root(row)] = root(first.setdefault(key, row))
+        for tie in clip.ties:
+            parent[root(row)] = root(first.setdefault(tie, row))
     return [root(row) for row in range(len(clips))]
 
 

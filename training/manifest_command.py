@@ -39,12 +39,14 @@ def command(
 ) -> None:
     """Write down a data set: a row a video, with its label, split, pair and people.
 
-        dmcl manifest my_videos my_videos.csv
-        dmcl manifest FaceForensics++ ff-c40.csv --compression c40
-        dmcl manifest DeeperForensics deeper.csv --originals FaceForensics++
-
     Whatever takes a data set takes the table too, with the splits that it says:
     dmcl train --finetune my_videos.csv, dmcl evaluate model.onnx ff-c40.csv.
+
+        dmcl manifest my_videos my_videos.csv
+
+        dmcl manifest FaceForensics++ ff-c40.csv --compression c40
+
+        dmcl manifest DeeperForensics deeper.csv --originals FaceForensics++
     """
     try:
         if dataset or compression or originals:

@@ -13,7 +13,7 @@ import torch
 from training.checkpoint import load_network
 from training.config import TrainConfig
 from training.data.clips import ClipPairs, read_photographs
-from training.data.manifest import Clip
+from training.data.manifest import Clip, require_generators
 from training.data.packs import is_pack
 from training.distributed import Place, processes
 from training.fit import Judge, Stage, fit
@@ -54,11 +54,7 @@ def chosen_clips(config: TrainConfig) -> list[Clip]:
         ValueError: there are none, or no such data.
     """
     clips = read_clips(config.data, allow_missing=config.allow_missing)
-    known = {clip.generator for clip in clips if clip.fake}
-    if unknown := sorted(set(config.without) - known):
-        raise ValueError(
-            f"without: {config.data} has no fakes of {', '.join(unknown)}; its generators: {', '.join(sorted(known))}"
-        )
+    require_generators(clips, config.without, where=f"without: {config.data}")
     clips = [clip for clip in clips if clip.generator not in config.without]
     allowed = [clip for clip in clips if not config.rights or clip.rights.startswith(config.rights)]
     if not allowed:

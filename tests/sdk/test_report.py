@@ -162,6 +162,8 @@ def test_a_verdict_without_a_face_has_a_page_that_says_so() -> None:
     html = page(failed, None, name="notes.txt", film=Film(None))
     assert "This file could not be read as a video." in html
     assert "This is not a video &lt;b&gt;" in html
+    assert "Only faces were looked at" not in html
+    assert "<main" not in html
 
 
 def test_a_curve_is_thinned_without_losing_its_peak(explanation: Explanation) -> None:

@@ -11,8 +11,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from dmcl_sdk.network import OnnxNetwork
-from dmcl_sdk.sessions import SessionPerShape, use_threads
+from dmcl_sdk.network import OnnxNetwork, default_model
+from dmcl_sdk.sessions import SessionPerShape, start, use_threads
 
 
 class Opener:
@@ -98,6 +98,8 @@ def test_a_process_says_how_many_threads_its_sessions_have_and_the_answers_stay(
     try:
         for count in (1, 3):
             use_threads(count)
+            opened = start(default_model(), default_model().read_bytes(), "cpu")
+            assert opened.get_session_options().intra_op_num_threads == count
             answers.append(OnnxNetwork(providers=["cpu"]).run(rgb, motion).fused)
     finally:
         use_threads(0)

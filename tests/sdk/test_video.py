@@ -452,6 +452,8 @@ def nothing(tmp_path: Path) -> dict[str, tuple[VideoSource, str, str]]:
         "text": (b"hello world " * 100, "not_a_video", "format"),
         "JPEG": (_picture(".jpg"), "not_a_video", "picture"),
         "PNG": (_picture(".png"), "not_a_video", "picture"),
+        "BMP": (_picture(".bmp"), "not_a_video", "picture"),
+        "text like a BMP": (b"BMW is a maker of cars. " * 50, "not_a_video", "format"),
         "WebP": (_picture(".webp"), "not_a_video", "picture"),
         "noise": (np.random.default_rng(0).bytes(5000), "not_a_video", ""),
         "sound": (make_audio(), "no_video_stream", "audio"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from tests.training.worlds import TINY, drawn, run_of, small_pairs
 from training.batches import numbered
 from training.before_after import Compared, _chunks, as_markdown
 from training.checkpoint import save_weights
-from training.config import checked
+from training.config import checked, read_config
 from training.data.runs import side_with_margin, without_margin
 from training.finetune import FinetuneConfig, GuardedObjective, finetune, frozen_parts, steps_for
 from training.losses import LossWeights
@@ -67,6 +68,15 @@ def test_sources_of_the_users_videos_are_held_out_and_compared_before_and_after(
     report = as_markdown(outcome, videos / "mine")
     assert "dmcl export" in report
     assert "dmcl calibrate" in report
+    assert "--rgb-discount" not in report
+    assert "model.onnx --rgb-discount 0.15" in as_markdown(
+        replace(outcome, rgb_discount=0.15), videos / "mine"
+    )
+
+
+def test_what_is_real_is_anchored_where_the_weights_that_ship_have_it() -> None:
+    shipped = read_config(Path(__file__).parents[2] / "configs" / "small-fine-noise.toml", [])
+    assert FinetuneConfig(data=Path("mine")).loss == shipped.loss
 
 
 @pytest.mark.slow

@@ -578,6 +578,15 @@ def test_playing_back_and_forth_never_leaps() -> None:
     assert (np.abs(np.diff(played)) == 1).all()
 
 
+def test_a_contact_sheet_of_what_is_no_video_names_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "note.txt").write_text("not a video")
+    with pytest.raises(SystemExit):
+        main(["sheet", str(tmp_path / "sheet.png"), "--clip", str(tmp_path / "note.txt")])
+    assert "note.txt" in capsys.readouterr().err
+
+
 def test_the_contact_sheet_has_a_row_for_every_kind(tmp_path: Path) -> None:
     main(["sheet", str(tmp_path / "sheet.png"), "--seed", "1"])
     sheet = cv2.imread(str(tmp_path / "sheet.png"))

@@ -41,11 +41,21 @@ def test_a_row_says_under_what_it_may_be_used(tmp_path: Path) -> None:
     assert [clip.rights for clip in read_manifest(path)] == ["CC BY 4.0", ""]
 
 
-def test_a_person_is_never_in_both_splits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = manifest(tmp_path, "a.mp4,train,real,,,7", "b.mp4,val,real,,,7", "c.mp4,val,real,,,8")
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ("a.mp4,train,real,,,7", "b.mp4,val,real,,,7", "c.mp4,val,real,,,8"),
+        ("a.mp4,train,real,,,", "b.mp4,val,fake,,a.mp4,", "c.mp4,val,fake,,,"),
+    ],
+    ids=["person", "fake of a real"],
+)
+def test_nobody_and_nothing_is_in_both_splits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, rows: tuple[str, ...]
+) -> None:
+    path = manifest(tmp_path, *rows)
     with caplog.at_level(logging.WARNING):
         assert [clip.path.name for clip in read_manifest(path)] == ["a.mp4", "c.mp4"]
-    assert "left out 1 val clips" in caplog.text
+    assert "left out 1 val clips whose person or source is also in train" in caplog.text
 
 
 def test_missing_files_are_counted_and_named(tmp_path: Path) -> None:
@@ -99,15 +109,6 @@ def test_a_folder_is_split_the_same_wherever_it_lies_and_whoever_joins(tmp_path:
 
 def test_a_folder_of_two_videos_is_all_to_train_on(tmp_path: Path) -> None:
     assert {clip.split for clip in read_manifest(folder(tmp_path, 1))} == {"train"}
-
-
-def test_a_fake_is_never_in_another_split_than_its_real(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = manifest(tmp_path, "a.mp4,train,real,,,", "b.mp4,val,fake,,a.mp4,", "c.mp4,val,fake,,,")
-    with caplog.at_level(logging.WARNING):
-        assert [clip.path.name for clip in read_manifest(path)] == ["a.mp4", "c.mp4"]
-    assert "left out 1 val clips whose person or source is also in train" in caplog.text
 
 
 def test_a_table_that_excel_wrote_is_read(tmp_path: Path) -> None:

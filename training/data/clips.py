@@ -21,7 +21,7 @@ from dmcl_sdk.faces import TEMPLATE
 from dmcl_sdk.motion import MotionEstimator, MotionSpec
 from training.data.corruptions import CorruptionRanges, corrupt
 from training.data.levelling import level
-from training.data.manifest import Clip, require_rights
+from training.data.manifest import Clip, manipulated, require_rights
 from training.data.packs import is_pack, read_pack
 from training.data.runs import Run, align_photograph, margin_of
 from training.forgeries import STILLS_MENU, Menu, animate, forge, harden, likeness
@@ -249,7 +249,10 @@ class ClipPairs:
         generator = generators[int(rng.integers(len(generators)))]
         fake = self._draw([source for source in among if source.clip.generator == generator], rng)
         run, first, end = self._window(fake, rng, frames)
-        fake_crops, labels = run.crops()[first:end].copy(), _labels(fake.clip, run.time_s[first:end])
+        fake_crops, labels = (
+            run.crops()[first:end].copy(),
+            manipulated(fake.clip.spans, run.time_s[first:end]),
+        )
         twin = self.by_path.get(fake.clip.pair) if fake.clip.pair is not None else None
         real_crops = None if twin is None else _same_frames(twin, run, first, end)
         if real_crops is None:
@@ -326,20 +329,12 @@ def _warp(frame: cv2.typing.MatLike, matrix: npt.NDArray[np.float64], side: int)
     return cv2.warpAffine(frame, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _labels(clip: Clip, times_s: Sequence[float]) -> Labels:
-    """Which of a fake's frames are manipulated: all, unless its spans are known."""
-    if clip.spans is None:
-        return np.ones(len(times_s), np.bool_)
-    return np.array([any(s.start_s <= t < s.end_s for s in clip.spans) for t in times_s], np.bool_)
-
-
 def _meeting(source: Source, least: int, frames: int) -> list[tuple[Run, npt.NDArray[np.intp]]]:
     """Runs of at least so many frames, and where in each so many frames can start, of a fake with a manipulated one."""
     found = []
     for run in source.runs:
         if run.frames >= least:
-            labels = _labels(source.clip, run.time_s) if source.clip.fake else np.ones(run.frames, np.bool_)
-            seen = np.concatenate([[0], np.cumsum(labels)])
+            seen = np.concatenate([[0], np.cumsum(manipulated(source.clip.spans, run.time_s))])
             starts = np.flatnonzero(seen[frames:] > seen[:-frames])
             if len(starts):
                 found.append((run, starts))
@@ -376,7 +371,7 @@ def _change(twin: Source, run: Run) -> float | None:
 
 def _difference(a: Crops, b: Crops) -> float:
     """Mean absolute difference of a few frames."""
-    some = np.linspace(0, len(a) - 1, _COMPARED).astype(np.intp)
+    some = slice(None, None, max(1, len(a) // _COMPARED))
     return float(np.abs(a[some].astype(np.int16) - b[some]).mean())
 
 

@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, cast, get_args
 
+import numpy as np
+import numpy.typing as npt
+from numpy.typing import ArrayLike
+
 from dmcl_sdk.segment import Segment
 
 _log = logging.getLogger(__name__)
@@ -55,6 +59,11 @@ class Clip:
     def people(self) -> frozenset[str]:
         """Everyone whose face went into it, as far as known."""
         return frozenset({self.identity, self.donor} - {""})
+
+    @property
+    def ties(self) -> tuple[object, ...]:
+        """What makes two clips dependent if both have it: a video, or a person; always in the same order."""
+        return (self.path, *(() if self.pair is None else (self.pair,)), *sorted(self.people))
 
 
 def read_manifest(path: Path, *, split: Split | None = None, allow_missing: bool = False) -> list[Clip]:
@@ -150,13 +159,35 @@ def require_rights(present: Iterable[str], rights: tuple[str, ...], *, split: st
         )
 
 
+def require_generators(clips: Iterable[Clip], names: Iterable[str], *, where: str) -> None:
+    """Refuse generators of which there is no fake.
+
+    Raises:
+        ValueError: the message names those that there are.
+    """
+    known = {clip.generator for clip in clips if clip.fake}
+    if unknown := sorted(set(names) - known):
+        raise ValueError(
+            f"{where}: there are no fakes of {', '.join(unknown)}; its generators: {', '.join(sorted(known))}"
+        )
+
+
+def manipulated(spans: Sequence[Segment] | None, times_s: ArrayLike) -> npt.NDArray[np.bool_]:
+    """Which moments of a fake are manipulated, (N,) seconds -> (N,): all, unless its spans are known."""
+    times = np.asarray(times_s, np.float64)
+    if spans is None:
+        return np.ones(len(times), np.bool_)
+    inside = [(span.start_s <= times) & (times < span.end_s) for span in spans]
+    return np.asarray(np.any(inside, axis=0), np.bool_)
+
+
 def keep_apart(clips: Sequence[Clip], order: Sequence[Split] = ("test", "train", "val")) -> list[Clip]:
     """The clips without those that show a person, or are of a video, of a split that comes earlier in `order`."""
     taken: set[object] = set()
     kept: set[int] = set()
     for split in order:
         rows = [n for n, clip in enumerate(clips) if clip.split == split]
-        free = [n for n in rows if not _ties(clips[n]) & taken]
+        free = [n for n in rows if taken.isdisjoint(clips[n].ties)]
         if len(free) < len(rows):
             others = " or ".join(order[: order.index(split)])
             _log.warning(
@@ -165,14 +196,9 @@ def keep_apart(clips: Sequence[Clip], order: Sequence[Split] = ("test", "train",
                 split,
                 others,
             )
-        taken |= {tie for n in free for tie in _ties(clips[n])}
+        taken |= {tie for n in free for tie in clips[n].ties}
         kept.update(free)
     return [clip for n, clip in enumerate(clips) if n in kept]
-
-
-def _ties(clip: Clip) -> frozenset[object]:
-    """What a clip may not share with one of another split."""
-    return clip.people | {clip.path} | ({clip.pair} if clip.pair is not None else set())
 
 
 def read_spans(text: str) -> tuple[Segment, ...] | None:
